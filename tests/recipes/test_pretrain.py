@@ -294,7 +294,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[InkfishError], str]] = {
     ),
     "vocabulary": ({"vocabulary": "nowhere"}, InkfishError, "nowhere"),
     "entries": ({"vocab_size": 5000}, DataError, "vocab_size is 5,000 and the texts give only"),
-    "start": ({"start_from": Path("nowhere")}, ModelError, "there is no folder nowhere"),
+    "start": ({"start_from": Path("nowhere")}, ModelError, "there is no model 'nowhere' here"),
 }
 
 

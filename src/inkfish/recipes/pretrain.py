@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 import torch
 
 import inkfish
+from inkfish import weights
 from inkfish.config import SIZES, ModelConfig, exact_div
 from inkfish.data.documents import Rules
 from inkfish.errors import ModelError, SettingError
@@ -36,7 +37,7 @@ from inkfish.training.resources import cores, has_bfloat16, keep_freed_memory, m
 from inkfish.training.run import Run, forget, locked, machine
 from inkfish.training.settings import git_version
 from inkfish.training.signals import Stop, stop_on_signals
-from inkfish.weights import huggingface
+from inkfish.weights import hub
 from inkfish.weights.huggingface import GenerationDefaults
 
 __all__ = ["Config", "Result", "run"]
@@ -115,7 +116,7 @@ class Config:
     vocab_size: int | None = None
     """Entries of a new vocabulary; by default what suits the amount of text, at most 8,192."""
     start_from: Path | None = None
-    """Folder of a model of the same shape whose weights the run starts from."""
+    """A model of the same shape whose weights the run starts from: its name, or its folder of any layout."""
     encoding: str | None = None
     """Of text files, as Python names it; by default it is detected."""
     field: str = "text"
@@ -389,7 +390,7 @@ def make_model(config: Config, shape: ModelConfig) -> GPT2:
     """
     model = GPT2(shape, dropout=config.dropout, checkpointing=config.checkpointing)
     if config.start_from is not None:
-        found = huggingface.read(config.start_from)
+        found = weights.read(hub.find(str(config.start_from)))
         if found.config != shape:
             there, here = describe_shape(found.config), describe_shape(shape)
             raise ModelError(
