@@ -17,6 +17,7 @@ LAYERS: dict[str, float] = {
     "tokenizer": 1,
     "sampling": 1,
     "model": 1,
+    "heads": 1.2,  # beside a model
     "backends": 1.5,  # torch.py runs the modules of model.py
     "metrics": 1,
     "weights": 2,

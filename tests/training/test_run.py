@@ -11,9 +11,11 @@ import torch
 
 from inkfish.config import ModelConfig
 from inkfish.errors import RunError
+from inkfish.heads import ScalarHead, with_heads
 from inkfish.model import GPT2
 from inkfish.training import optimizers
 from inkfish.training.batches import Windows, batches
+from inkfish.training.checkpoints import fault
 from inkfish.training.files import Disk
 from inkfish.training.metrics import read_metrics
 from inkfish.training.optimise import optimise
@@ -210,3 +212,28 @@ def test_forget_removes_only_what_runs_make(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     forget(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_heads_go_on_with_the_model(tmp_path: Path) -> None:
+    def make_with(heads: dict[str, ScalarHead]) -> Run:
+        return Run(tmp_path, disk=Disk(), say=print, heads=heads)
+
+    model, head = GPT2(TINY), ScalarHead(8)
+    optimizer = optimizers.adamw(with_heads(model, {"choice": head}), lr=0.1)
+    (model(torch.tensor([[1, 2]])).sum() + head(model.hidden(torch.tensor([[3]]))).sum()).backward()
+    optimizer.step(1.0)
+    run = make_with({"choice": head})
+    run.save(model, optimizer)
+    assert fault(tmp_path / "checkpoints" / "0") is None
+
+    other, fresh = GPT2(TINY), ScalarHead(8)
+    state = optimizers.adamw(with_heads(other, {"choice": fresh}), lr=0.1)
+    assert make_with({"choice": fresh}).resume(other, state)
+    assert torch.equal(head.weight, fresh.weight)
+    assert torch.equal(state.tensors()["choice.weight:exp_avg"], optimizer.tensors()["choice.weight:exp_avg"])
+
+    with pytest.raises(RunError, match=r"trained with choice.bias, choice.weight, this run has no heads;"):
+        make_with({}).resume(other, optimizers.adamw(other, lr=0.1))
+    (tmp_path / "checkpoints" / "0" / "heads.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(RunError, match=r"heads\.safetensors has 100 bytes instead of"):
+        make_with({"choice": fresh}).resume(other, state)

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from inkfish.errors import RunError
+from inkfish.heads import ScalarHead
 from inkfish.model import GPT2
 from inkfish.training import lora
 from inkfish.training.checkpoints import Checkpoints, Progress
@@ -23,6 +25,7 @@ from inkfish.training.metrics import Metrics, read_metrics
 from inkfish.training.optimise import Step
 from inkfish.training.optimizers import Optimizer
 from inkfish.training.settings import differences, read_toml, to_toml
+from inkfish.weights import heads as head_files
 from inkfish.weights import huggingface
 from inkfish.weights.huggingface import GenerationDefaults, Saveable
 
@@ -85,6 +88,7 @@ class Run:
         tokenizer: Saveable | None = None,
         eos: int | None = None,
         generation: GenerationDefaults | None = None,
+        heads: Mapping[str, ScalarHead] | None = None,
     ) -> None:
         """Open a run folder.
 
@@ -96,9 +100,11 @@ class Run:
             tokenizer: saved with each checkpoint.
             eos: id of the end token.
             generation: sampling defaults, saved with each checkpoint.
+            heads: trained beside the model by name, saved and resumed with it.
         """
         self.folder, self.disk, self.say = folder, disk, say
         self.tokenizer, self.eos, self.generation = tokenizer, eos, generation
+        self.heads = dict(heads or {})
         self.metrics = Metrics(folder, disk)
         self.checkpoints = Checkpoints(folder, disk, keep=keep)
         self.progress = Progress()
@@ -160,6 +166,7 @@ class Run:
             lora.load(saved.folder / ADAPTER, model)
         else:
             model.load_tensors(checkpoint.tensors)
+        self.load_heads(saved.folder)
         if saved.optimizer == optimizer.name:
             optimizer.load_tensors(saved.tensors("optimizer"))
         else:
@@ -172,6 +179,30 @@ class Run:
         if changes:
             self.say(f"not bit-exact with what came before: {'; '.join(changes)}")
         return True
+
+    def load_heads(self, folder: Path) -> None:
+        """Bring the heads to a checkpoint's.
+
+        Raises:
+            RunError: it has other ones.
+        """
+        found = head_files.read(folder)
+        shapes = [
+            {f"{name}.{part}": tensor.shape for name, head in heads.items() for part, tensor in head.items()}
+            for heads in (found, self.head_tensors())
+        ]
+        if shapes[0] != shapes[1]:
+            there, here = (", ".join(sorted(each)) or "no heads" for each in shapes)
+            raise RunError(
+                f"{self.folder} was trained with {there}, this run has {here}; choose another --out, "
+                "or begin anew with --fresh"
+            )
+        for name, head in self.heads.items():
+            head.load_tensors(found[name])
+
+    def head_tensors(self) -> dict[str, dict[str, NDArray[Any]]]:
+        """Return the heads' parameters."""
+        return {name: dict(head.tensors()) for name, head in self.heads.items()}
 
     def took(self, step: Step) -> None:
         """Count a step and write it to the log."""
@@ -228,7 +259,7 @@ class Run:
         return 0 < after < len(scores) and min(scores[:-after]) <= min(scores[-after:])
 
     def write_model(self, folder: Path, model: GPT2) -> None:
-        """Write a Hugging Face folder with all updates merged, and the updates alone where there are any."""
+        """Write a Hugging Face folder with all updates merged, heads, and the updates alone if there are any."""
         huggingface.write(
             folder,
             model.config,
@@ -237,6 +268,7 @@ class Run:
             generation=self.generation,
             eos=self.eos,
         )
+        head_files.write(folder, self.head_tensors())
         if lora.adapted(model):
             lora.write(folder / ADAPTER, model)
 
