@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 from cyclopts import App, Group, Parameter
 
@@ -11,6 +12,7 @@ from inkfish.cli.options import ModelOptions, examples
 from inkfish.cli.output import Output, as_json, check_target, note
 from inkfish.cli.progress import watched
 from inkfish.errors import SettingError
+from inkfish.evaluation.suite import Settings, read_json_lines
 from inkfish.generate import load
 
 __all__ = ["app"]
@@ -49,29 +51,7 @@ def list_suites(*, json: bool = False) -> None:
             output.write("".join(f"{s.name:17} {s.about}\n{'':17} {s.files}\n" for s in ALL.values()))
 
 
-@Parameter(name="*", group=Group("Protocol", sort_key=3))
-@dataclass(frozen=True)
-class ProtocolOptions:
-    """How a suite is run."""
-
-    limit: int | None = None
-    """Most items (of running text: lines, of enwik8 and text8: bytes), for a quick look."""
-    stride: int | None = None
-    """How far windows over running text move; by default the whole context, as in the paper's figures."""
-    raw: bool = False
-    """Leave the text as the data has it, without de-tokeniser."""
-    shots: int = 5
-    """Example pairs before a question or sentence."""
-    source: str = "en"
-    """Language to translate from."""
-    target: str = "fr"
-    """Language to translate into."""
-    stop_words: bool = False
-    """LAMBADA: also find the likeliest last word that is no stop word (slower)."""
-    no_hint: bool = False
-    """Summaries: the text alone, without TL;DR: after it."""
-    seed: int = 0
-    """For what is drawn."""
+Protocol = Annotated[Settings, Parameter(name="*", group=Group("Protocol", sort_key=3))]
 
 
 @app.default
@@ -83,7 +63,7 @@ def evaluate(
     records: Path | None = None,
     report: Path | None = None,
     json: bool = False,
-    protocol: ProtocolOptions = ProtocolOptions(),  # frozen
+    protocol: Protocol = Settings(),  # noqa: B008  # frozen
     model: ModelOptions = ModelOptions(),  # noqa: B008  # frozen
 ) -> None:
     """Run one suite on its publisher's files.
@@ -98,7 +78,6 @@ def evaluate(
         protocol: How the suite is run.
         model: Which model, and how it is run.
     """
-    from inkfish.evaluation.suite import Settings
     from inkfish.evaluation.suites import find
     from inkfish.recipes import evaluate as recipe
 
@@ -108,8 +87,7 @@ def evaluate(
     for path, option in ((records, "records"), (report, "report")):
         if path is not None:
             check_target(path, option)
-    settings = Settings(**asdict(protocol))
-    config = recipe.Config(name, files, model.model, settings, records=records, load=model.given())
+    config = recipe.Config(name, files, model.model, protocol, records=records, load=model.given())
     with Output() as output:
         if check:
             found = recipe.facts(config, load(model.model, **model.given()))
@@ -129,7 +107,7 @@ def paper_gpt2(
     data: Path,
     report: Path | None = None,
     json: bool = False,
-    protocol: ProtocolOptions = ProtocolOptions(),  # frozen
+    protocol: Protocol = Settings(),  # noqa: B008  # frozen
     model: ModelOptions = ModelOptions(),  # noqa: B008  # frozen
 ) -> None:
     """Print Table 3 of the GPT-2 paper beside what this model gives, with the differences.
@@ -141,14 +119,12 @@ def paper_gpt2(
         protocol: How the suites are run.
         model: Which model, and how it is run.
     """
-    from inkfish.evaluation.suite import Settings
     from inkfish.recipes import evaluate as recipe
 
     if report is not None:
         check_target(report, "report")
-    settings = Settings(**asdict(protocol))
     how = model.given()
-    done = recipe.paper(data, model=model.model, settings=settings, load_settings=how, watch=watched)
+    done = recipe.paper(data, model=model.model, settings=protocol, load_settings=how, watch=watched)
     if report is not None:
         report.write_text(as_json(done) + "\n", encoding="utf-8")
     with Output() as output:
@@ -220,7 +196,6 @@ def samples(
         model: Which model, and how it is run.
     """
     from inkfish.evaluation.detection import sample_rows
-    from inkfish.evaluation.suite import read_json_lines
 
     check_target(out)
     if count < 1:

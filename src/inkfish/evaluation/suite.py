@@ -27,23 +27,23 @@ class Settings:
     """What a user may choose; each suite uses what concerns it."""
 
     limit: int | None = None
-    """Most items."""
+    """Most items (of running text: lines, of enwik8 and text8: bytes), for a quick look."""
     stride: int | None = None
-    """How far windows over long texts move; None is the whole context, as the paper's figures are read."""
+    """How far windows over running text move; by default the whole context, as in the paper's figures."""
     raw: bool = False
-    """Leave the text as the data has it: no de-tokeniser."""
+    """Leave the text as the data has it, without de-tokeniser."""
     shots: int = 5
-    """Example pairs before a question or a sentence."""
+    """Example pairs before a question or sentence."""
     source: str = "en"
     """Language to translate from."""
     target: str = "fr"
     """Language to translate into."""
     stop_words: bool = False
-    """LAMBADA: the last word may be no stop word."""
+    """LAMBADA: also find the likeliest last word that is no stop word (slower)."""
     no_hint: bool = False
-    """Summaries: the text alone, without "TL;DR:"."""
+    """Summaries: the text alone, without TL;DR: after it."""
     seed: int = 0
-    """For what is drawn: summaries, random sentences."""
+    """For what is drawn."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
