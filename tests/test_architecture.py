@@ -14,6 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "inkfish"
 LAYERS: dict[str, float] = {
     "errors": 0,
     "config": 0.5,  # a shape that is wrong is an error
+    "untrusted": 0.5,
     "tokenizer": 1,
     "sampling": 1,
     "model": 1,

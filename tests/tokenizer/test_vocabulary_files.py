@@ -308,6 +308,7 @@ def test_what_a_tokenizer_json_can_not_be(
         (b"\xff", "is not UTF-8 at byte 0; copy the file again"),
         (b"[" * 100_000, "is not JSON (nested too deeply); copy the file again"),
         (b'{"a":' * 100_000, "is not JSON (nested too deeply)"),
+        (b'{"a": 1, "a": 2}', "is not JSON (a key stands there twice)"),
         (b'{"truncation": NaN}', "is not JSON (NaN is no JSON number)"),
         (b'{"model": {"vocab": {"a": -Infinity}}}', "is not JSON (-Infinity is no JSON number)"),
         (b'{"a": ' + b"9" * 5000 + b"}", "is not JSON (Exceeds the limit (4300 digits)"),
@@ -331,9 +332,16 @@ def test_huge_file_is_refused_at_once(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(200 << 20)
     start = time.perf_counter()
-    with pytest.raises(TokenizerError, match=r"has more than 16,777,216 bytes; is it a vocabulary file\?"):
+    with pytest.raises(TokenizerError, match=r"has 209,715,200 bytes; the limit is 16,777,216: is it"):
         Tokenizer.load(tmp_path)
     assert time.perf_counter() - start < 1
+
+
+def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "tokenizer.json").symlink_to(folder / "tokenizer.json")
+    with pytest.raises(TokenizerError, match=r"tokenizer.json is a link to .*, outside the folder"):
+        Tokenizer.load(other)
 
 
 def test_folder_in_place_of_the_file(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports(include=["inkfish"]):
     from inkfish.errors import ModelError
+    from inkfish.untrusted import parse_object
     from inkfish.weights.bundle import TYPES, parse_index, read_tensors
     from inkfish.weights.bundle_writer import message, table
     from inkfish.weights.config_json import parse_config
-    from inkfish.weights.files import parse_object
     from inkfish.weights.generation_config import GenerationDefaults
     from inkfish.weights.table import TableError
     from inkfish.weights.tensor_file import FLOATS, map_file

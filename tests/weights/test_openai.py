@@ -147,7 +147,7 @@ def test_the_pointer_decides_and_its_path_does_not_matter(run: Path, separator: 
             lambda f: (f / "hparams.json").write_text("{}"),
             "n_vocab, n_ctx, n_embd, n_head, n_layer must be whole",
         ),
-        (lambda f: (f / "hparams.json").write_text('{"n_vocab": NaN}'), "NaN is not a JSON number"),
+        (lambda f: (f / "hparams.json").write_text('{"n_vocab": NaN}'), "NaN is no JSON number"),
     ],
 )
 def test_damaged_folders(run: Path, damage: Callable[[Path], object], words: str) -> None:

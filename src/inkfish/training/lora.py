@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from inkfish.errors import ModelError
 from inkfish.model import GPT2
-from inkfish.weights.files import aside, member, read_object
+from inkfish.untrusted import member, read_object
+from inkfish.weights.files import aside
 from inkfish.weights.tensor_file import map_file
 
 __all__ = ["LAYERS", "LoRALinear", "adapt", "adapted", "attach", "merge", "merged", "read", "write"]

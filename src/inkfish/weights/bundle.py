@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inkfish.errors import ModelError
-from inkfish.weights.files import member, shown
+from inkfish.untrusted import member, shown
 from inkfish.weights.table import TableError, entries, masked_crc, varint
 from inkfish.weights.tensor_file import from_bfloat16
 

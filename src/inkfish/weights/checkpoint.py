@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from inkfish.config import ModelConfig
 from inkfish.errors import ModelError
-from inkfish.weights.files import shown
+from inkfish.untrusted import shown
 from inkfish.weights.generation_config import GenerationDefaults
 
 __all__ = ["Checkpoint", "check_finite", "check_shapes"]

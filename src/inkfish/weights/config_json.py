@@ -9,7 +9,7 @@ from typing import Any
 
 from inkfish.config import ModelConfig
 from inkfish.errors import ModelError
-from inkfish.weights.files import shown
+from inkfish.untrusted import shown
 
 __all__ = ["Description", "parse_config", "written_config"]
 

@@ -20,8 +20,9 @@ from typing import Any
 
 from inkfish.config import ModelConfig
 from inkfish.errors import InkfishError, ModelError, NetworkError
+from inkfish.untrusted import JSON_LIMIT, parse_object, shown
 from inkfish.weights.config_json import parse_config
-from inkfish.weights.files import JSON_LIMIT, parse_object, shown, sync
+from inkfish.weights.files import sync
 from inkfish.weights.hub import STORE, forget_partial, place, repository
 
 __all__ = ["Offer", "Progress", "RemoteFile", "fetch", "offer"]

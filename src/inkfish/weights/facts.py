@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from inkfish.config import ModelConfig
+from inkfish.untrusted import JSON_LIMIT
 from inkfish.weights import read
-from inkfish.weights.files import JSON_LIMIT
 
 __all__ = ["describe", "folder_size", "licence", "memory_to_train", "memory_to_write"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inkfish.errors import ModelError
-from inkfish.weights.files import shown
+from inkfish.untrusted import shown
 
 __all__ = ["GenerationDefaults"]
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inkfish.errors import ModelError
-from inkfish.weights.files import aside_file, member, shown
+from inkfish.untrusted import member, shown
+from inkfish.weights.files import aside_file
 from inkfish.weights.tensor_file import FLOATS, map_file, write_file
 
 __all__ = ["FILE", "read", "write"]

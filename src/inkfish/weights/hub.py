@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inkfish.errors import ModelError
-from inkfish.weights.files import member, shown
+from inkfish.untrusted import member, shown
 
 __all__ = ["KNOWN", "STARTER", "STORE", "find", "import_folder", "place", "remove", "repository", "stored"]
 

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from inkfish.config import ModelConfig
 from inkfish.errors import ModelError
+from inkfish.untrusted import member, read_object, shown
 from inkfish.weights.checkpoint import Checkpoint, check_shapes
 from inkfish.weights.config_json import Description, parse_config, written_config
-from inkfish.weights.files import aside, member, read_object, shown
+from inkfish.weights.files import aside
 from inkfish.weights.generation_config import GenerationDefaults
 from inkfish.weights.tensor_file import FLOATS, StoredTensor, map_file, write_file
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from inkfish.config import SIZES, ModelConfig
 from inkfish.errors import ModelError
+from inkfish.untrusted import member, read_object, shown
 from inkfish.weights.bundle import TYPES, Entry, read_index, read_tensors
 from inkfish.weights.checkpoint import Checkpoint, check_shapes
-from inkfish.weights.files import member, read_object, shown
 
 __all__ = ["is_openai", "read", "variable"]
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inkfish.errors import ModelError
-from inkfish.weights.files import parse_object, shown
+from inkfish.untrusted import parse_object, shown
 
 __all__ = ["FLOATS", "StoredTensor", "from_bfloat16", "map_file", "to_bfloat16", "write_file"]
 
