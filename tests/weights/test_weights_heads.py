@@ -40,7 +40,7 @@ def test_no_heads(tmp_path: Path) -> None:
     [
         (
             {"lm_head.dense.weight": VALUE["weight"]},
-            r"lm_head.dense.weight \(F32\) is no head, called NAME.weight or",
+            r"weight \(F32\) is no head, called NAME.weight or",
         ),
         ({"value.weight": np.arange(3)}, r"value.weight \(I64\) is no head"),
         ({"value.bias": VALUE["bias"]}, r"the head value has bias \(1,\); it must have weight \(C,\) and"),

@@ -19,7 +19,7 @@ from inkfish.errors import RunError
 from inkfish.heads import ScalarHead
 from inkfish.model import GPT2
 from inkfish.training import lora
-from inkfish.training.checkpoints import Checkpoints, Progress
+from inkfish.training.checkpoints import Checkpoints, Progress, Saved
 from inkfish.training.files import Disk
 from inkfish.training.metrics import Metrics, read_metrics
 from inkfish.training.optimise import Step
@@ -89,6 +89,7 @@ class Run:
         eos: int | None = None,
         generation: GenerationDefaults | None = None,
         heads: Mapping[str, ScalarHead] | None = None,
+        state: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         """Open a run folder.
 
@@ -101,10 +102,11 @@ class Run:
             eos: id of the end token.
             generation: sampling defaults, saved with each checkpoint.
             heads: trained beside the model by name, saved and resumed with it.
+            state: further tensors by name, saved and resumed in place.
         """
         self.folder, self.disk, self.say = folder, disk, say
         self.tokenizer, self.eos, self.generation = tokenizer, eos, generation
-        self.heads = dict(heads or {})
+        self.heads, self.state = dict(heads or {}), dict(state or {})
         self.metrics = Metrics(folder, disk)
         self.checkpoints = Checkpoints(folder, disk, keep=keep)
         self.progress = Progress()
@@ -171,6 +173,7 @@ class Run:
             optimizer.load_tensors(saved.tensors("optimizer"))
         else:
             self.say(f"optimizer: {saved.optimizer} → {optimizer.name}, which begins without a state")
+        self.load_state(saved)
         restore_random(saved.tensors("random"))
         self.checkpoints.forget_after(saved.progress.step)
         self.checkpoints.mend(saved)
@@ -199,6 +202,14 @@ class Run:
             )
         for name, head in self.heads.items():
             head.load_tensors(found[name])
+
+    @torch.no_grad()
+    def load_state(self, saved: Saved) -> None:
+        """Bring the further tensors to a checkpoint's."""
+        found = saved.tensors("further") if self.state else {}
+        assert found.keys() == self.state.keys(), "the settings, which are equal, say which there are"
+        for name, tensor in self.state.items():
+            tensor.copy_(found[name])
 
     def head_tensors(self) -> dict[str, dict[str, NDArray[Any]]]:
         """Return the heads' parameters."""
@@ -259,7 +270,7 @@ class Run:
         return 0 < after < len(scores) and min(scores[:-after]) <= min(scores[-after:])
 
     def write_model(self, folder: Path, model: GPT2) -> None:
-        """Write a Hugging Face folder with all updates merged, heads, and the updates alone if there are any."""
+        """Write a Hugging Face folder with updates merged, the heads, and the updates alone."""
         huggingface.write(
             folder,
             model.config,
@@ -286,7 +297,8 @@ class Run:
         self.checkpoints.save(
             self.progress,
             write_model=lambda folder: self.write_model(folder, model),
-            tensors={"optimizer": optimizer.tensors(), "random": random_state()},
+            tensors={"optimizer": optimizer.tensors(), "random": random_state()}
+            | ({"further": self.state} if self.state else {}),
             machine=machine(),
             optimizer=optimizer.name,
             best=best,
