@@ -17,10 +17,34 @@ from torch import Tensor
 
 from inkfish.errors import DataError
 
-__all__ = ["IGNORED", "Batch", "Source", "Windows", "batches", "order"]
+__all__ = ["IGNORED", "Batch", "Examples", "Source", "Windows", "batches", "order"]
 
 IGNORED = -100
 """The target where there is no loss; torch's own default."""
+
+
+class Examples(Protocol):
+    """What `optimise` needs of a batch, which is a named tuple."""
+
+    @property
+    def ids(self) -> Tensor:
+        """What the model reads; any shape."""
+        ...
+
+    @property
+    def targets(self) -> Tensor:
+        """One for each term of the loss, IGNORED where there is none; any shape."""
+        ...
+
+    @property
+    def cursor(self) -> int:
+        """How many examples of the stream are used up after this batch."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Which examples these are, for messages."""
+        ...
 
 
 class Batch(NamedTuple):
