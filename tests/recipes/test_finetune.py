@@ -143,11 +143,11 @@ def test_only_completions_are_learned(base: Path) -> None:
     with display() as screen:
         corpus = finetune.read_corpus(config, base, weights.read(base), screen)
     store = corpus.train
-    shared = finetune.resolved(config, SHAPE, corpus)
-    batch = finetune.windows(config, shared, SHAPE, store).batch(np.arange(4), 0)
+    config = finetune.settled(config, SHAPE, corpus)
+    batch = finetune.windows(config, SHAPE, store).batch(np.arange(4), 0)
     learned = store.trainable(0, len(store.ids))
     assert 0 < learned.mean() < 1
-    places = finetune.windows(config, shared, SHAPE, store).offset(0) + np.arange(4 * 16) + 1
+    places = finetune.windows(config, SHAPE, store).offset(0) + np.arange(4 * 16) + 1
     expected = learned[places % len(store.ids)].reshape(4, 16)
     np.testing.assert_array_equal((batch.targets != -100).numpy(), expected)
     assert run(config).step == 6

@@ -279,7 +279,7 @@ REFUSED: dict[str, tuple[dict[str, Any], type[InkfishError], str]] = {
     "multiple": (
         {"batch": 6, "at_once": 4},
         SettingError,
-        "batch is 6 and at_once 4; batch must be a multiple",
+        "at_once is 4 and batch 6; batch must be a multiple",
     ),
     "sequence": (
         {"sequence": 17},

@@ -7,20 +7,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from inkfish.errors import RunError
-from inkfish.model import GPT2
-from inkfish.training.batches import IGNORED, Batch
+from inkfish.training.batches import IGNORED, Examples
 from inkfish.training.loss import language_loss
 from inkfish.training.optimizers import Optimizer
 
-__all__ = ["Loss", "Step", "autocast", "optimise"]
+__all__ = ["Count", "Loss", "Step", "autocast", "learned_tokens", "optimise"]
 
-Loss = Callable[[GPT2, Batch], Tensor]
-"""(model, batch) → the sum of the losses of the batch's tokens."""
+Loss = Callable[[Any, Any], Tensor]
+"""(model, batch) → the sum of the losses of the batch's tokens, or of whatever `Count` counts."""
+Count = Callable[[Any], int]
+"""batch → how many losses its sum has; the gradient of a step is that of the mean."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +49,19 @@ class Step:
     """Which examples were read."""
 
 
+def learned_tokens(batch: Examples) -> int:
+    """Return the number of tokens whose loss counts."""
+    return int((batch.targets != IGNORED).sum())
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Return the context in which matrix products are done in `precision`, "float32" or "bfloat16"."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def optimise(
-    model: GPT2,
-    batches: Iterator[Batch],
+    model: nn.Module,
+    batches: Iterator[Examples],
     optimizer: Optimizer,
     *,
     schedule: Callable[[int], float],
@@ -66,6 +73,7 @@ def optimise(
     precision: str = "float32",
     patience: int = 10,
     loss: Loss = language_loss,
+    count: Count = learned_tokens,
     skipped: int = 0,
     workers: Executor | None = None,
 ) -> Iterator[Step]:
@@ -84,6 +92,7 @@ def optimise(
         precision: "bfloat16" for matrix products in it, or "float32".
         patience: steps in a row that may be skipped because of a loss or gradient that is not finite.
         loss: sum of the losses of a batch's tokens.
+        count: what that sum is divided by, over all batches of a step.
         skipped: steps in a row that were skipped before `start`.
         workers: threads that compute the `accumulate` batches side by side, one core each, while torch itself
             is set to one thread. Unlike threads inside each operation they do not wait for one another when
@@ -100,7 +109,9 @@ def optimise(
     for index in range(start, steps):
         began = time.perf_counter()
         group = [next(batches) for _ in range(accumulate)]
-        mean = accumulated_loss(model, group, loss, parameters, precision, workers)
+        mean = accumulated_loss(
+            model, group, parameters, loss=loss, count=count, precision=precision, workers=workers
+        )
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
         factor = schedule(index)
         if math.isfinite(mean) and math.isfinite(norm):
@@ -129,23 +140,25 @@ def optimise(
 
 
 def accumulated_loss(
-    model: GPT2,
-    group: list[Batch],
-    loss: Loss,
+    model: nn.Module,
+    group: Sequence[Examples],
     parameters: Sequence[Tensor],
-    precision: str,
-    workers: Executor | None,
+    *,
+    loss: Loss = language_loss,
+    count: Count = learned_tokens,
+    precision: str = "float32",
+    workers: Executor | None = None,
 ) -> float:
     """Set the gradients to those of the mean loss a token over a group of batches, and return that mean.
 
     Gradients are added in the order of the batches, so the sum does not depend on which worker was faster.
     """
-    count = sum(int((batch.targets != IGNORED).sum()) for batch in group)
+    total_count = max(1, sum(map(count, group)))
 
-    def one(batch: Batch) -> tuple[float, Sequence[Tensor]]:
+    def one(batch: Examples) -> tuple[float, Sequence[Tensor]]:
         batch = on(batch, parameters[0].device)
         with autocast(parameters[0].device, precision):
-            mean = loss(model, batch) / max(1, count)
+            mean = loss(model, batch) / total_count
         return float(mean.detach()), torch.autograd.grad(mean, parameters)
 
     total, sums = 0.0, None
@@ -160,7 +173,11 @@ def accumulated_loss(
     return total
 
 
-def on(batch: Batch, device: torch.device) -> Batch:
-    """Return the batch on a device."""
-    segments = batch.segments.to(device) if batch.segments is not None else None
-    return batch._replace(ids=batch.ids.to(device), targets=batch.targets.to(device), segments=segments)
+AnyExamples = TypeVar("AnyExamples", bound=Examples)
+
+
+def on(batch: AnyExamples, device: torch.device) -> AnyExamples:
+    """Return the batch with all its tensors on a device."""
+    fields: Any = batch
+    moved = {name: part.to(device) for name, part in fields._asdict().items() if isinstance(part, Tensor)}
+    return fields._replace(**moved)
