@@ -31,8 +31,8 @@ LAYERS: dict[str, float] = {
     "tasks": 5,
     "evaluation": 6,
     "recipes": 7,
+    "server": 7.5,  # `inkfish serve` runs it
     "cli": 8,
-    "server": 8,
     "__init__": 9,
     "__main__": 9,
 }
