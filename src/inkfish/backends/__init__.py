@@ -106,3 +106,26 @@ class TopBackend(Backend, Protocol):
     ) -> Top:
         """Do what `decode` does, and give the k largest logits; temperatures are for `Top.scaled_totals`."""
         ...
+
+    def extend_top(
+        self,
+        slots: Sequence[int],
+        runs: Sequence[Sequence[int]],
+        segments: Sequence[int | None] | None = None,
+        *,
+        k: int,
+        temperatures: Sequence[float] | None = None,
+    ) -> Top:
+        """Append a run of one or more ids to each of B distinct slots; give what `decode_top` does, for each.
+
+        Args:
+            slots: which sequences.
+            runs: the ids of each.
+            segments: one for each slot, of all ids of its run.
+            k: how many of the largest logits.
+            temperatures: one for each slot, for `Top.scaled_totals`.
+
+        Returns:
+            Rows in the order of the runs' ids, sum of the runs' lengths in all.
+        """
+        ...

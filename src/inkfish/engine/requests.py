@@ -18,6 +18,7 @@ __all__ = [
     "Failed",
     "Finish",
     "Request",
+    "Reused",
     "Slid",
     "Token",
     "check_ids",
@@ -73,6 +74,14 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Reused:
+    """The beginning of the prompt was read for another sequence before, and is not read again."""
+
+    length: int
+    """How many of its tokens."""
+
+
+@dataclass(frozen=True)
 class Slid:
     """The context was full, or the prompt longer: from now on the model sees the last tokens only."""
 
@@ -98,7 +107,7 @@ class Failed:
     """What went wrong: a `ModelError` for logits that are not finite, else what the back end raised."""
 
 
-Event = Token | Slid | Finish | Failed
+Event = Token | Reused | Slid | Finish | Failed
 """What happens to a sequence; each ends with exactly one `Finish` or `Failed`."""
 
 

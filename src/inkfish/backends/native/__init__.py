@@ -252,10 +252,33 @@ class NativeBackend:
             k: how many, 1 to V.
             temperatures: what `Top.scaled_totals` is for, above 0; None is 1 for all.
         """
-        rows, vocabulary = len(slots), self.config.vocab_size
-        heat = np.ones(rows, np.float32) if temperatures is None else np.asarray(temperatures, np.float32)
+        return self.extend_top(slots, [[token] for token in ids], segments, k=k, temperatures=temperatures)
+
+    def extend_top(
+        self,
+        slots: Sequence[int],
+        runs: Sequence[Sequence[int]],
+        segments: Sequence[int | None] | None = None,
+        *,
+        k: int,
+        temperatures: Sequence[float] | None = None,
+    ) -> Top:
+        """Append a run of ids to each slot; what `decode_top` gives, for each id.
+
+        Args:
+            slots: B distinct slots.
+            runs: one or more ids for each.
+            segments: one for each slot, of all its ids.
+            k: how many, 1 to V.
+            temperatures: one for each slot.
+        """
+        counts = [len(run) for run in runs]
+        rows, vocabulary = sum(counts), self.config.vocab_size
+        heat = (
+            np.ones(len(slots), np.float32) if temperatures is None else np.asarray(temperatures, np.float32)
+        )
         assert 1 <= k <= vocabulary, f"k is {k}, the vocabulary has {vocabulary} entries"
-        assert heat.shape == (rows,), f"{heat.size} temperatures for {rows} slots"
+        assert heat.shape == (len(slots),), f"{heat.size} temperatures for {len(slots)} slots"
         assert (heat > 0).all(), "temperatures must be above 0"
         top = Top(
             logits=np.empty((rows, vocabulary), np.float32),
@@ -263,9 +286,15 @@ class NativeBackend:
             ids=np.empty((rows, k), np.int32),
             totals=np.empty(rows),
             scaled_totals=np.empty(rows),
+        heat = np.repeat(heat, counts)
         )
         places = [array.ctypes.data for array in (heat, *top[1:])]
-        self.forward(slots, [1] * rows, ids, segments, top.logits, top=TopK(k, *places))
+        ids = [token for run in runs for token in run]
+        if segments is not None:
+            segments = [
+                segment for segment, count in zip(segments, counts, strict=True) for _ in range(count)
+            ]
+        self.forward(slots, counts, ids, segments, top.logits, every=True, top=TopK(k, *places))
         return top
 
     def forward(
