@@ -169,3 +169,29 @@ def test_after_the_end_nothing_counts() -> None:
 def test_a_failure_is_raised() -> None:
     with pytest.raises(ModelError, match="damaged"):
         Draft(BYTES).take(Failed(ModelError("damaged")))
+
+
+def ended(text: str, after: int) -> tuple[str, str | None]:
+    """What a draft makes of a text that comes byte by byte, and why it ended."""
+    draft = Draft(BYTES, sentence_after=after)
+    for byte in text.encode():
+        draft.take(Token(byte, 0.0))
+    sample = draft.sample()
+    assert "".join(token.text for token in sample.tokens) == sample.text
+    return sample.text, draft.finish_reason
+
+
+@pytest.mark.parametrize(
+    ("text", "after", "shown", "reason"),
+    [
+        ("One. Two. Three. ", 6, "One. Two.", "stop"),
+        ("One. Two. Three. ", 0, "One.", "stop"),
+        ("One. Two. Three. ", 5, "One.", "stop"),  # only the space says that it was the end
+        ('"Go!" he said. ', 0, '"Go!"', "stop"),
+        ("Mr. Fox ate 1.5 pounds.\n", 0, "Mr. Fox ate 1.5 pounds.", "stop"),
+        ("no end", 0, "no end", None),
+        ("the end.", 0, "the end.", None),
+    ],
+)
+def test_a_late_sentence_ends_the_text(text: str, after: int, shown: str, reason: str | None) -> None:
+    assert ended(text, after) == (shown, reason)

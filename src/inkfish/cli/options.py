@@ -31,8 +31,9 @@ class ModelOptions:
 
     model: Annotated[str, Parameter(alias="-m")] = "starter"
     """A model's name (see `inkfish models list`) or its folder."""
-    dtype: Literal["float32", "bfloat16", "float16", "int8"] | None = None
-    """Type that the weights are held in; by default what suits the machine."""
+    dtype: Literal["auto", "int8", "bfloat16", "float16", "float32"] | None = None
+    """Type that the weights are held in. auto, the default for writing: the fastest that changes predictions
+    too little to matter (see `inkfish models show`). float32 is the default for measuring."""
     backend: Literal["native", "reference", "torch"] | None = None
     """What computes: native (fast, CPU), reference (numpy), torch (GPU); by default the best there is."""
     threads: int | None = None
@@ -98,6 +99,8 @@ class GenerationOptions:
     """Same seed, same text; by default a new one each time, shown with the text."""
     stop: tuple[str, ...] = ()
     """End before this text (repeatable)."""
+    end_at_sentence: bool | None = None
+    """Late in the text (from three quarters of the most tokens on) end with the sentence."""
     slide: bool = False
     """Write on past the model's context: the last half of it is read again each time it is full."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,11 @@ from inkfish.generate.results import FinishReason, Sample, TextAlternative, Text
 from inkfish.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = ["Draft", "StopStrings", "check_stop", "named"]
+
+SENTENCE_END = re.compile(r"""(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bSt)[.!?…]["'”’»)\]]*(?=\s)""")
+"""Its last character is known to be the last one when white space follows."""
+LONGEST_END = 16
+"""Characters before a piece in which a sentence may have ended that the piece makes certain."""
 
 
 def check_stop(stop: Any) -> tuple[str, ...]:
@@ -79,9 +85,23 @@ class Draft:
     """One sample as it grows, fed with the events of its request."""
 
     def __init__(
-        self, tokenizer: Tokenizer, *, stop: Sequence[str] = (), stop_ids: Sequence[int] = ()
+        self,
+        tokenizer: Tokenizer,
+        *,
+        stop: Sequence[str] = (),
+        stop_ids: Sequence[int] = (),
+        sentence_after: int | None = None,
     ) -> None:
+        """Begin a sample.
+
+        Args:
+            tokenizer: makes text of ids.
+            stop: strings that end the text.
+            stop_ids: tokens that end it.
+            sentence_after: once so many tokens are drawn, the end of a sentence ends the text too.
+        """
         self.tokenizer = tokenizer
+        self.sentence_after = sentence_after
         self.stop_ids = frozenset(stop_ids)
         self.decoder = StreamDecoder(tokenizer)
         self.stops = StopStrings(stop)
@@ -90,6 +110,8 @@ class Draft:
         self.slid: list[int] = []
         self.drawn = 0
         """How many tokens were drawn, a stop token included."""
+        self.cut = False
+        """Whether the text ends before what was drawn: at a stop string, or with a sentence."""
         self.finish_reason: FinishReason | None = None
         """Why it ended; None while it goes on. After a stop string the request is to be cancelled."""
 
@@ -119,7 +141,18 @@ class Draft:
             return ""
         text = self.decoder.push(token.id)
         self.tokens.append(TextToken(token.id, text, token.logprob, named(token.top, self.tokenizer)))
-        return self.emit(self.stops.push(text))
+        return self.emit(self.whole_sentence(self.stops.push(text)))
+
+    def whole_sentence(self, piece: str) -> str:
+        """Return the piece up to the end of a sentence, which ends the text if it is late enough."""
+        if self.sentence_after is None or self.drawn < self.sentence_after:
+            return piece
+        before = "".join(self.pieces[-LONGEST_END:])[-LONGEST_END:]
+        for found in SENTENCE_END.finditer(before + piece):
+            if found.end() >= len(before):
+                self.finish_reason, self.cut = "stop", True
+                return piece[: found.end() - len(before)]
+        return piece
 
     def end(self, reason: FinishReason) -> str:
         """Take the end: bytes and text that were held back come out."""
@@ -137,13 +170,13 @@ class Draft:
         """Note a piece of certain text, and the end if a stop string follows it."""
         self.pieces.append(piece)
         if self.stops.found is not None:
-            self.finish_reason = "stop"
+            self.finish_reason, self.cut = "stop", True
         return piece
 
     def sample(self) -> Sample:
         """Return what there is; a draft that goes on counts as cancelled, with the text passed on."""
         text = "".join(self.pieces)
-        whole = self.finish_reason is not None and self.stops.found is None
+        whole = self.finish_reason is not None and not self.cut
         tokens = self.tokens if whole else self.tokens[: self.tokens_of(len(text))]
         return Sample(text, tuple(tokens), self.finish_reason or "cancelled", tuple(self.slid))
 

@@ -40,6 +40,7 @@ class Settings(SamplingSettings, total=False):
     stop: str | Sequence[str]
     stop_ids: Sequence[int] | None
     slide: bool
+    end_at_sentence: bool | None
     top: int
 
 
@@ -65,6 +66,8 @@ class Job:
     """How many samples."""
     stop: tuple[str, ...]
     """Strings that end a text."""
+    sentence_after: int | None = None
+    """Tokens after which a text ends with its sentence; None lets it go on."""
 
 
 class Progress:
@@ -72,7 +75,15 @@ class Progress:
 
     def __init__(self, job: Job, tokenizer: Tokenizer) -> None:
         self.job = job
-        self.drafts = [Draft(tokenizer, stop=job.stop, stop_ids=job.request.stop_ids) for _ in range(job.n)]
+        self.drafts = [
+            Draft(
+                tokenizer,
+                stop=job.stop,
+                stop_ids=job.request.stop_ids,
+                sentence_after=job.sentence_after,
+            )
+            for _ in range(job.n)
+        ]
         self.started = self.last = time.perf_counter()
         self.first: float | None = None
 

@@ -72,6 +72,7 @@ class LanguageModel:
         defaults: Sampling | None = None,
         max_tokens: int = MAX_TOKENS,
         stop_ids: Sequence[int] | None = None,
+        end_at_sentence: bool = False,
     ) -> None:
         """Put a model together; `inkfish.load` does it from a folder.
 
@@ -82,12 +83,14 @@ class LanguageModel:
             defaults: sampling settings for calls that do not say.
             max_tokens: likewise.
             stop_ids: tokens that end a text; None is the tokenizer's end token.
+            end_at_sentence: likewise a default for calls that do not say.
         """
         self.backend = backend
         self.tokenizer = tokenizer
         self.name = name
         self.defaults = defaults if defaults is not None else Sampling()
         self.max_tokens = max_tokens
+        self.end_at_sentence = end_at_sentence
         end = () if tokenizer.end is None else (tokenizer.end,)
         self.stop_ids = tuple(stop_ids) if stop_ids is not None else end
 
@@ -106,6 +109,7 @@ class LanguageModel:
         stop: str | Sequence[str] = (),
         stop_ids: Sequence[int] | None = None,
         slide: bool = False,
+        end_at_sentence: bool | None = None,
         top: int = 0,
         **sampling: Unpack[SamplingSettings],
     ) -> Job:
@@ -120,6 +124,8 @@ class LanguageModel:
             stop: a string or several; the text ends before the first of them.
             stop_ids: tokens that end the text; None is the model's end token, () lets it write on.
             slide: write on past the context: whenever it is full, its last half is read again.
+            end_at_sentence: from three quarters of max_tokens on, the end of a sentence ends the text;
+                None is the model's default.
             top: how many alternatives to report with each token, 0 to 100.
             **sampling: fields of `inkfish.sampling.Sampling`; left out or None: the model's default.
 
@@ -146,7 +152,9 @@ class LanguageModel:
         )
         check_request(request, self.config)
         text = prompt if isinstance(prompt, str) else self.tokenizer.decode(ids)
-        return Job(text, request, n, check_stop(stop))
+        ends = self.end_at_sentence if end_at_sentence is None else end_at_sentence
+        after = max_tokens - max_tokens // 4 if ends else None
+        return Job(text, request, n, check_stop(stop), after)
 
     def _ids(self, prompt: Any) -> tuple[list[int], Sequence[int] | None]:
         """Return a prompt's ids and segments."""

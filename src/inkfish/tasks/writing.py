@@ -58,6 +58,7 @@ def prepare(
         seed=seed,
         stop=stop.strings,
         stop_ids=None if stop.end else (),
+        end_at_sentence=False,
         **sampling,
     )
 
