@@ -1,4 +1,4 @@
-"""`inkfish data`: what training would see of some files, and new vocabularies from them."""
+"""`inkfish data`: what training would see of files; poems, scripts and sheets made ready; vocabularies."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from inkfish.data.preview import Window
 from inkfish.data.preview import preview as first_windows
 from inkfish.data.rules import Form
 from inkfish.engine import check_whole
+from inkfish.recipes import prepare as preparers
 from inkfish.recipes import tokenizer as recipe
 from inkfish.tokenizer import Tokenizer
 from inkfish.weights import hub
@@ -30,15 +31,30 @@ SHADE_OF_BORDER = 222
 """Behind the token that begins a document."""
 SHADE_OF_MASKED = 250
 """Behind tokens that are read but not learned."""
+SAMPLE_LINES = 12
+"""Lines of the first prepared document that are shown."""
 
 app = App(
     name="data",
     help_epilogue=examples(
         "inkfish data preview poems/ letters.jsonl",
         'inkfish data preview "texts/*.txt" --model gpt2 --windows 1 | less',
+        "inkfish data prepare poems poems/ --out poems.jsonl",
         "inkfish data tokenizer poems/*.txt --vocab-size 4096 --out vocabulary",
     ),
 )
+
+prepare_app = App(
+    name="prepare",
+    help="Make poems, screenplays or character sheets ready for training: JSON lines, a document a row.",
+    help_epilogue=examples(
+        "inkfish data prepare poems poems/*.txt --out poems.jsonl",
+        "inkfish data prepare screenplay pilot.fountain --each scene --out pilot.jsonl",
+        "inkfish data prepare bios bios.xlsx --columns race class name story --out bios.jsonl",
+        "inkfish finetune poems.jsonl --out runs/poems",
+    ),
+)
+app.command(prepare_app)
 
 
 def report(found: Prepared) -> list[str]:
@@ -161,3 +177,43 @@ def tokenizer(config: Annotated[recipe.Config, Parameter(name="*")]) -> None:
         f"{made.path}: {made.tokenizer.vocab_size:,} entries, {made.bytes_per_token:.2f} bytes a token · "
         f"fingerprint {made.tokenizer.fingerprint[:12]}"
     )
+
+
+def say(result: preparers.Result, noun: str) -> None:
+    """Say what was written, and show the first document."""
+    for line in result.notes:
+        note(line)
+    note(f"{result.path}: {result.rows:,} {noun}{'s' * (result.rows != 1)}; the first:\n")
+    lines = result.sample.split("\n")
+    note("\n".join([*lines[:SAMPLE_LINES], *(["…"] if len(lines) > SAMPLE_LINES else [])]))
+    note(f"\ninkfish finetune {result.path}")
+
+
+@prepare_app.command
+def poems(config: Annotated[preparers.Poems, Parameter(name="*")]) -> None:
+    """Part files into poems: lines and stanzas stay, headings become titles.
+
+    Args:
+        config: Its settings.
+    """
+    say(preparers.poems(config), "poem")
+
+
+@prepare_app.command
+def screenplay(config: Annotated[preparers.Screenplay, Parameter(name="*")]) -> None:
+    """Bring scripts into one form, Fountain: scenes, action, characters, what they say.
+
+    Args:
+        config: Its settings.
+    """
+    say(preparers.screenplay(config), config.each)
+
+
+@prepare_app.command
+def bios(config: Annotated[preparers.Bios, Parameter(name="*")]) -> None:
+    """Turn the rows of a spreadsheet into texts, by their columns or a template.
+
+    Args:
+        config: Its settings.
+    """
+    say(preparers.bios(config), "sheet")

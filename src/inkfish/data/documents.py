@@ -8,7 +8,7 @@ the parts gives the ids of the whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,9 @@ from pathlib import Path
 from inkfish.data import formats, rows
 from inkfish.data.files import kind_of, open_text
 from inkfish.data.rules import BadRows, Document, Reason, Rules
+from inkfish.errors import DataError
 
-__all__ = ["BadRows", "Part", "Rules", "read"]
+__all__ = ["BadRows", "Part", "Rules", "read", "rows_of", "whole"]
 
 BLOCK = 1 << 16
 """Characters of a text file read at once."""
@@ -65,6 +66,28 @@ def read(files: Iterable[Path], rules: Rules, bad: BadRows) -> Iterator[Part]:
                 yield replace(part, document=number, first=first)
                 first = False
             number += not first
+
+
+def whole(path: Path, rules: Rules, bad: BadRows) -> Iterator[str]:
+    """Yield the documents of one file, each in one piece.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    for document in READERS.get(kind_of(path), _plain)(path, rules, bad):
+        yield "".join(document.pieces)
+
+
+def rows_of(path: Path, rules: Rules, bad: BadRows) -> Iterator[Mapping[str, str]]:
+    """Yield the rows of a table or of JSON lines as texts by column.
+
+    Raises:
+        DataError: the file can't be read, or holds no rows.
+    """
+    if kind_of(path) not in TABLES:
+        raise DataError(f"{path} is no table; name a file of the kinds {', '.join(TABLES)}")
+    for document in READERS[kind_of(path)](path, replace(rules, template=""), bad):
+        yield document.fields
 
 
 def _plain(path: Path, rules: Rules, bad: BadRows) -> Iterator[Document]:
@@ -140,6 +163,7 @@ READERS: dict[str, Callable[[Path, Rules, BadRows], Iterator[Document]]] = {
     ".ndjson": rows.json_lines,
     ".csv": rows.table,
     ".tsv": rows.table,
+    ".xlsx": rows.sheet,
     ".parquet": rows.parquet,
     ".arrow": rows.arrow,
     ".docx": partial(_whole, formats.docx),
@@ -152,6 +176,10 @@ READERS: dict[str, Callable[[Path, Rules, BadRows], Iterator[Document]]] = {
     ".npz": _arrays,
 }
 """By suffix: a file's documents. Any other suffix is plain text."""
+
+
+TABLES = (".csv", ".tsv", ".xlsx", ".jsonl", ".ndjson", ".parquet", ".arrow")
+"""Suffixes of files whose rows have columns."""
 
 
 def _with_prefixes(document: Document, rules: Rules) -> Document | Reason:

@@ -1,11 +1,12 @@
-"""Rows to documents: JSON lines, tables (CSV, TSV), parquet and arrow, by a field or a template."""
+"""Rows to documents: JSON lines, tables (CSV, TSV, xlsx), parquet and arrow, by a field or a template."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from inkfish.data.files import kind_of, open_text
 from inkfish.data.rules import BadRows, Document, Reason, Rules
 from inkfish.errors import DataError, MissingExtraError
 
-__all__ = ["arrow", "fill", "json_lines", "parquet", "table"]
+__all__ = ["arrow", "fill", "json_lines", "parquet", "sheet", "table"]
 
 NAME = re.compile(r"\{([^{}]+)\}")
 """A field in a template."""
@@ -44,17 +45,32 @@ def table(path: Path, rules: Rules, bad: BadRows) -> Iterator[Document]:
         delimiter = "\t" if kind_of(path) == ".tsv" else _delimiter(file.read(SAMPLE))
     with open_text(path, rules.encoding) as file:
         reader = csv.reader(file, delimiter=delimiter)
-        columns: list[str] = []
-        for line, cells in _rows(reader, path, bad):
-            if not columns:
-                columns = [cell.strip() for cell in cells] if rules.header else _numbers(len(cells))
-                rules = _checked(columns, path, rules)
-                if rules.header:
-                    continue
-            if len(cells) == len(columns):
-                yield from _documents(dict(zip(columns, cells, strict=True)), path, line, rules, bad)
-            else:
-                bad.add(path, f"{len(cells)} cells instead of {len(columns)}", line)
+        yield from _table(_rows(reader, path, bad), path, rules, bad)
+
+
+def sheet(path: Path, rules: Rules, bad: BadRows) -> Iterator[Document]:
+    """Each row of a spreadsheet's first sheet is a document; formulas stand for their last values.
+
+    Raises:
+        DataError: damaged, or a header without the columns that the rules name.
+        MissingExtraError: openpyxl is not installed.
+    """
+    try:
+        import openpyxl
+    except ModuleNotFoundError:
+        raise MissingExtraError("reading .xlsx", "documents") from None
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except Exception as error:  # a damaged file can make a library raise anything
+        raise DataError(
+            f"{path} is no spreadsheet that can be read ({_line(error)}); save it again"
+        ) from None
+    try:
+        rows = ([_cell(value) for value in row] for row in book.worksheets[0].iter_rows(values_only=True))
+        filled = (_Row(line, cells) for line, cells in enumerate(rows, start=1) if any(map(str.strip, cells)))
+        yield from _table(filled, path, rules, bad)
+    finally:
+        book.close()
 
 
 def parquet(path: Path, rules: Rules, bad: BadRows) -> Iterator[Document]:
@@ -157,6 +173,32 @@ class _Row(NamedTuple):
     cells: list[str]
 
 
+def _table(rows: Iterable[_Row], path: Path, rules: Rules, bad: BadRows) -> Iterator[Document]:
+    """Yield the documents of rows, the first of which names the columns unless the rules say otherwise."""
+    columns: list[str] = []
+    for line, cells in rows:
+        if not columns:
+            columns = [cell.strip() for cell in cells] if rules.header else _numbers(len(cells))
+            rules = _checked(columns, path, rules)
+            if rules.header:
+                continue
+        if len(cells) == len(columns):
+            yield from _documents(dict(zip(columns, cells, strict=True)), path, line, rules, bad)
+        else:
+            bad.add(path, f"{len(cells)} cells instead of {len(columns)}", line)
+
+
+def _cell(value: object) -> str:
+    """Write a spreadsheet's value as the sheet shows it: 3 for 3.0, a day without midnight."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, datetime) and not (value.hour or value.minute or value.second):
+        return value.date().isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    return _text(value)
+
+
 def _rows(reader: Any, path: Path, bad: BadRows) -> Iterator[_Row]:
     """Yield rows that hold anything, with the line where each begins; count those that csv can't read."""
     while True:
@@ -221,7 +263,7 @@ def _text(value: Any) -> str:
 
 
 def _line(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(".")
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _pyarrow() -> Any:
