@@ -280,13 +280,13 @@ class NativeBackend:
         assert 1 <= k <= vocabulary, f"k is {k}, the vocabulary has {vocabulary} entries"
         assert heat.shape == (len(slots),), f"{heat.size} temperatures for {len(slots)} slots"
         assert (heat > 0).all(), "temperatures must be above 0"
+        heat = np.repeat(heat, counts)
         top = Top(
             logits=np.empty((rows, vocabulary), np.float32),
             values=np.empty((rows, k), np.float32),
             ids=np.empty((rows, k), np.int32),
             totals=np.empty(rows),
             scaled_totals=np.empty(rows),
-        heat = np.repeat(heat, counts)
         )
         places = [array.ctypes.data for array in (heat, *top[1:])]
         ids = [token for run in runs for token in run]
