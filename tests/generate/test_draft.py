@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inkfish.data.blocklist import blocklist
 from inkfish.engine import Alternative, Failed, Finish, Slid, Token
 from inkfish.errors import ModelError, SettingError
 from inkfish.generate import Draft, StopStrings, check_stop
@@ -169,6 +170,28 @@ def test_after_the_end_nothing_counts() -> None:
 def test_a_failure_is_raised() -> None:
     with pytest.raises(ModelError, match="damaged"):
         Draft(BYTES).take(Failed(ModelError("damaged")))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a WHORE, and whores.", "a *****, and ******."),
+        ("whorehouse whore", "whorehouse *****"),
+        ("nothing", "nothing"),
+        ("é whore", "é *****"),
+    ],
+)
+@pytest.mark.parametrize("stop", [(), ("zzz", " ,")])
+def test_masked_words_never_show_however_they_come(text: str, shown: str, stop: tuple[str, ...]) -> None:
+    draft = Draft(BYTES, stop=stop, mask=blocklist())
+    pieces = [draft.take(Token(byte, 0.0)) for byte in text.encode()]
+    assert "".join([*pieces, draft.take(Finish("length"))]) == shown == draft.sample().text
+
+
+def test_a_masked_word_before_a_stop_string() -> None:
+    draft = Draft(BYTES, stop=["!"], mask=blocklist())
+    assert "".join(draft.take(Token(byte, 0.0)) for byte in b"a whore! b") == "a *****"
+    assert draft.finish_reason == "stop"
 
 
 def ended(text: str, after: int) -> tuple[str, str | None]:

@@ -101,6 +101,8 @@ class GenerationOptions:
     """End before this text (repeatable)."""
     end_at_sentence: bool | None = None
     """Late in the text (from three quarters of the most tokens on) end with the sentence."""
+    mask_words: bool = False
+    """Show slurs and sexual words as asterisks."""
     slide: bool = False
     """Write on past the model's context: the last half of it is read again each time it is full."""
 

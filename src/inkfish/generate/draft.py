@@ -15,6 +15,7 @@ __all__ = ["Draft", "StopStrings", "check_stop", "named"]
 
 SENTENCE_END = re.compile(r"""(?<!\bMr)(?<!\bMrs)(?<!\bDr)(?<!\bSt)[.!?…]["'”’»)\]]*(?=\s)""")
 """Its last character is known to be the last one when white space follows."""
+LAST_WORD = re.compile(r"\w*\Z")
 LONGEST_END = 16
 """Characters before a piece in which a sentence may have ended that the piece makes certain."""
 
@@ -70,6 +71,30 @@ class StopStrings:
         return certain
 
 
+class Mask:
+    """Replaces words by as many asterisks; a word is held back until it is complete."""
+
+    def __init__(self, words: re.Pattern[str] | None) -> None:
+        self.words = words
+        self.held = ""
+
+    def push(self, text: str) -> str:
+        """Take more text and return what is complete of it."""
+        if self.words is None:
+            return text
+        self.held += text
+        return self.release(LAST_WORD.search(self.held).start())  # type: ignore[union-attr]  # there always is one
+
+    def finish(self) -> str:
+        """Return the last word."""
+        return self.release(len(self.held))
+
+    def release(self, length: int) -> str:
+        """Return the beginning of what is held, masked."""
+        certain, self.held = self.held[:length], self.held[length:]
+        return self.words.sub(lambda found: "*" * len(found[0]), certain) if self.words else certain
+
+
 def overlap(text: str, string: str) -> int:
     """Return the length of the longest end of `text` that is a beginning of `string`."""
     longest = min(len(text), len(string) - 1)
@@ -91,6 +116,7 @@ class Draft:
         stop: Sequence[str] = (),
         stop_ids: Sequence[int] = (),
         sentence_after: int | None = None,
+        mask: re.Pattern[str] | None = None,
     ) -> None:
         """Begin a sample.
 
@@ -99,12 +125,14 @@ class Draft:
             stop: strings that end the text.
             stop_ids: tokens that end it.
             sentence_after: once so many tokens are drawn, the end of a sentence ends the text too.
+            mask: words to show as asterisks.
         """
         self.tokenizer = tokenizer
         self.sentence_after = sentence_after
         self.stop_ids = frozenset(stop_ids)
         self.decoder = StreamDecoder(tokenizer)
         self.stops = StopStrings(stop)
+        self.mask = Mask(mask)
         self.pieces: list[str] = []
         self.tokens: list[TextToken] = []
         self.slid: list[int] = []
@@ -141,7 +169,7 @@ class Draft:
             return ""
         text = self.decoder.push(token.id)
         self.tokens.append(TextToken(token.id, text, token.logprob, named(token.top, self.tokenizer)))
-        return self.emit(self.whole_sentence(self.stops.push(text)))
+        return self.emit(self.stops.push(text))
 
     def whole_sentence(self, piece: str) -> str:
         """Return the piece up to the end of a sentence, which ends the text if it is late enough."""
@@ -162,15 +190,19 @@ class Draft:
             self.tokens[-1] = TextToken(last.id, last.text + tail, last.logprob, last.top)
         piece = self.emit(self.stops.push(tail))
         if self.finish_reason is None:
-            piece += self.emit(self.stops.finish())
-            self.finish_reason = reason
+            piece += self.emit(self.stops.finish(), last=True)
+        self.finish_reason = self.finish_reason or reason
         return piece
 
-    def emit(self, piece: str) -> str:
-        """Note a piece of certain text, and the end if a stop string follows it."""
-        self.pieces.append(piece)
+    def emit(self, piece: str, *, last: bool = False) -> str:
+        """Note a piece of certain text, and the end if a stop string follows it or a sentence ends in it."""
+        piece = self.mask.push(piece)
         if self.stops.found is not None:
             self.finish_reason, self.cut = "stop", True
+        if last or self.stops.found is not None:
+            piece += self.mask.finish()
+        piece = self.whole_sentence(piece)
+        self.pieces.append(piece)
         return piece
 
     def sample(self) -> Sample:

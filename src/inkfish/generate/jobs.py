@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class Settings(SamplingSettings, total=False):
     stop_ids: Sequence[int] | None
     slide: bool
     end_at_sentence: bool | None
+    mask_words: bool
     top: int
 
 
@@ -68,6 +70,8 @@ class Job:
     """Strings that end a text."""
     sentence_after: int | None = None
     """Tokens after which a text ends with its sentence; None lets it go on."""
+    mask: re.Pattern[str] | None = None
+    """Words that are shown as asterisks."""
 
 
 class Progress:
@@ -81,6 +85,7 @@ class Progress:
                 stop=job.stop,
                 stop_ids=job.request.stop_ids,
                 sentence_after=job.sentence_after,
+                mask=job.mask,
             )
             for _ in range(job.n)
         ]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from inkfish.backends import Backend
 from inkfish.config import ModelConfig
+from inkfish.data.blocklist import blocklist
 from inkfish.engine import Engine, Finish, Kept, Request, check_ids, check_request, check_whole
 from inkfish.errors import ContextError, SettingError
 from inkfish.generate.draft import check_stop
@@ -110,6 +111,7 @@ class LanguageModel:
         stop_ids: Sequence[int] | None = None,
         slide: bool = False,
         end_at_sentence: bool | None = None,
+        mask_words: bool = False,
         top: int = 0,
         **sampling: Unpack[SamplingSettings],
     ) -> Job:
@@ -126,6 +128,7 @@ class LanguageModel:
             slide: write on past the context: whenever it is full, its last half is read again.
             end_at_sentence: from three quarters of max_tokens on, the end of a sentence ends the text;
                 None is the model's default.
+            mask_words: show slurs and sexual words (those of `inkfish.data.blocklist`) as asterisks.
             top: how many alternatives to report with each token, 0 to 100.
             **sampling: fields of `inkfish.sampling.Sampling`; left out or None: the model's default.
 
@@ -154,7 +157,7 @@ class LanguageModel:
         text = prompt if isinstance(prompt, str) else self.tokenizer.decode(ids)
         ends = self.end_at_sentence if end_at_sentence is None else end_at_sentence
         after = max_tokens - max_tokens // 4 if ends else None
-        return Job(text, request, n, check_stop(stop), after)
+        return Job(text, request, n, check_stop(stop), after, blocklist() if mask_words else None)
 
     def _ids(self, prompt: Any) -> tuple[list[int], Sequence[int] | None]:
         """Return a prompt's ids and segments."""
