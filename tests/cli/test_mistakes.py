@@ -42,30 +42,30 @@ WORDS = [
 SETTINGS = [
     ("-n 0", "n is 0; it must be a whole number"),
     ("-n 1000000", "n is 1000000; it must be a whole number"),
-    ("--max-tokens 0", "max_tokens is 0; it must be a whole number, 1 or more"),
-    ("--max-tokens -1", "max_tokens is -1; it must be a whole number, 1 or more"),
+    ("--max-tokens 0", "--max-tokens is 0; it must be a whole number, 1 or more"),
+    ("--max-tokens -1", "--max-tokens is -1; it must be a whole number, 1 or more"),
     (
         "--max-tokens 47",
-        "a prompt of 2 tokens and max_tokens 47 do not fit this model's context of",
+        "a prompt of 2 tokens and --max-tokens 47 do not fit this model's context of",
     ),
-    ("--min-tokens 5 --max-tokens 4", "min_tokens is 5 and max_tokens 4; it must not be larger"),
-    ("--min-tokens -1", "min_tokens is -1; it must be a whole number"),
+    ("--min-tokens 5 --max-tokens 4", "--min-tokens is 5 and --max-tokens 4; it must not be larger"),
+    ("--min-tokens -1", "--min-tokens is -1; it must be a whole number"),
     ("--temperature -1", "temperature is -1.0; it must be a number from 0 to 2"),
     ("--temperature nan", "temperature is nan; it must be a number from 0 to 2"),
     ("--temperature inf", "temperature is inf; it must be a number from 0 to 2"),
     ("--temperature 1e400", "temperature is inf; it must be a number from 0 to 2"),
     ("--temperature 2.0001", "temperature is 2.0001; it must be a number from 0 to 2"),
-    ("--top-k -1", "top_k is -1; it must be a whole number, 0 or more"),
-    ("--top-p 1.0001", "top_p is 1.0001; it must be a number from 0 to 1"),
-    ("--min-p -0.1", "min_p is -0.1; it must be a number from 0 to 1"),
-    ("--repetition-penalty 0", "repetition_penalty is 0.0; it must be a number from 0.01 to 100"),
-    ("--presence-penalty 2.01", "presence_penalty is 2.01; it must be a number from -2 to 2"),
-    ("--frequency-penalty -2.01", "frequency_penalty is -2.01; it must be a number from -2 to 2"),
-    ("--no-repeat-ngram -1", "no_repeat_ngram is -1; it must be a whole number, 0 or more"),
+    ("--top-k -1", "--top-k is -1; it must be a whole number, 0 or more"),
+    ("--top-p 1.0001", "--top-p is 1.0001; it must be a number from 0 to 1"),
+    ("--min-p -0.1", "--min-p is -0.1; it must be a number from 0 to 1"),
+    ("--repetition-penalty 0", "--repetition-penalty is 0.0; it must be a number from 0.01 to 100"),
+    ("--presence-penalty 2.01", "--presence-penalty is 2.01; it must be a number from -2 to 2"),
+    ("--frequency-penalty -2.01", "--frequency-penalty is -2.01; it must be a number from -2 to 2"),
+    ("--no-repeat-ngram -1", "--no-repeat-ngram is -1; it must be a whole number, 0 or more"),
     ("--logit-bias foo=1", '--logit-bias is "foo=1"; it must be ID=VALUE'),
     ("--logit-bias 3", '--logit-bias is "3"; it must be ID=VALUE'),
-    ("--logit-bias 3=101", "logit_bias is 101.0; it must be a number from -100 to 100"),
-    ("--logit-bias 261=1", "logit_bias names the token 261; ids go from 0 to 260 here"),
+    ("--logit-bias 3=101", "--logit-bias is 101.0; it must be a number from -100 to 100"),
+    ("--logit-bias 261=1", "--logit-bias names the token 261; ids go from 0 to 260 here"),
     (
         "--seed 9223372036854775808",
         "seed is 9223372036854775808; it must be a whole number",
@@ -208,8 +208,8 @@ def test_data(inkfish: Inkfish, model: str, tmp_path: Path) -> None:
     check(inkfish(*preview, str(text), "--encoding", "utf-9"), "'utf-9' is no encoding")
     check(inkfish("data", "tokenizer"), "FILES is missing")
     make = ["data", "tokenizer", str(text), "--out", str(tmp_path / "v")]
-    check(inkfish(*make, "--vocab-size", "3"), "vocab_size is 3; it must be from 257")
-    check(inkfish(*make, "--vocab-size", "9000"), "vocab_size is 9,000 and the texts give only")
+    check(inkfish(*make, "--vocab-size", "3"), "--vocab-size is 3; it must be from 257")
+    check(inkfish(*make, "--vocab-size", "9000"), "--vocab-size is 9,000 and the texts give only")
 
 
 def test_recipes(inkfish: Inkfish, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.exceptions import CoercionError
 
 import inkfish
-from inkfish.cli.messages import describe
+from inkfish.cli.messages import describe, with_options
 from inkfish.cli.output import INTERRUPTED
 from inkfish.cli.recipe import from_recipe
 from inkfish.cli.terminal import printable
@@ -122,9 +122,20 @@ def close_broken_pipe() -> int:
     return BROKEN_PIPE
 
 
-def explain(error: Exception) -> str:
+def options_of(words: Sequence[str]) -> list[str]:
+    """Return the names of what the command in these words takes; none where it can't even be imported."""
+    try:
+        arguments = app.parse_commands(words)[1][-1].assemble_argument_collection()
+    except InkfishError:
+        return []
+    return [name for argument in arguments for name in argument.names]
+
+
+def explain(error: Exception, words: Sequence[str]) -> str:
     """Return the one line for an error that is the user's or the machine's."""
     match error:
+        case InkfishError():
+            return with_options(error, options_of(words), words)
         case CycloptsError():
             return describe(error).replace(SHIELD, "")
         case OSError():
@@ -137,14 +148,15 @@ def explain(error: Exception) -> str:
 
 def run(words: Sequence[str]) -> int:
     """Run a command and return its exit code; a mistake of the user is one line and 2."""
+    shielded = [shield(word) for word in words]
     try:
-        result: Any = app([shield(word) for word in words])
+        result: Any = app(shielded)
         if sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
         return close_broken_pipe()
     except (CycloptsError, InkfishError, OSError, MemoryError) as error:
-        complain(explain(error))
+        complain(explain(error, shielded))
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

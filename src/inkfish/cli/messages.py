@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from cyclopts import Token
@@ -18,7 +19,9 @@ from cyclopts.exceptions import (
     UnusedCliTokensError,
 )
 
-__all__ = ["describe", "suggestion"]
+from inkfish.errors import InkfishError
+
+__all__ = ["describe", "suggestion", "with_options"]
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -112,3 +115,26 @@ def describe(error: CycloptsError) -> str:
     """Return the one line for an error of parsing, ending with where help is."""
     command = " ".join(["inkfish", *(error.command_chain or ())])
     return f"{' '.join(mistake(error).split())} ({command} --help shows what there is)"
+
+
+def with_options(error: InkfishError, known: Iterable[str], words: Sequence[str]) -> str:
+    """Return an error that names settings as the command line does: `--max-tokens`, not `max_tokens`.
+
+    A setting that a file gave, a recipe or a row, keeps the name that it has there.
+
+    Args:
+        error: names settings as Python does, the one at fault first.
+        known: names of what the command takes.
+        words: of the command line.
+    """
+    text, given = str(error), {word.split("=")[0] for word in words}
+    from_file = "--recipe" in given or re.search(r"\brow \d+: ", text)
+    options = {name.lstrip("-").replace("-", "_"): name for name in known}
+    for setting, option in options.items():
+        if from_file and option not in given:
+            continue
+        if "_" in setting:
+            text = re.sub(rf"(?<![\w/.'\"-]){setting}(?![\w/.'\"-])", option, text)
+        elif setting == error.param:
+            text = re.sub(rf"^{setting}(?= is )", option, text)
+    return text

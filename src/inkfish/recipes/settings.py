@@ -4,7 +4,7 @@ A recipe's `Config` derives from `Training`, which holds fields and no procedure
 adds what it alone has: the command line, TOML files and Python callers see one flat set of settings.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: a class derived elsewhere inherits types, not names of types.
 
 from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
