@@ -14,7 +14,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from reprlib import repr as shown
@@ -72,6 +72,24 @@ class Vocabulary:
             words={text: i for text, i in self.words.items() if i < vocab_size},
         )
 
+    def with_specials(self, names: Sequence[str]) -> Vocabulary:
+        """Return the vocabulary with these special tokens too; new ones get the ids after the largest.
+
+        Raises:
+            TokenizerError: a name that text turns into.
+        """
+        ids = {*self.ranked.values(), *self.specials.values(), *self.words.values()}
+        specials = dict(self.specials)
+        for name in names:
+            if name in self.words:
+                raise TokenizerError(
+                    f"{shown(name)} is an entry that text turns into; it can't be special, choose another name"
+                )
+            if name not in specials:
+                specials[name] = max(ids) + 1
+                ids.add(specials[name])
+        return Vocabulary(self.ranked, specials, self.words)
+
     def entries(self) -> dict[int, bytes]:
         """Return the bytes that each id stands for."""
         table = {i: token for token, i in self.ranked.items()}
@@ -81,6 +99,20 @@ class Vocabulary:
         """Return the pair behind each merge, in order: what its bytes come to by those before it."""
         ranks = {token: rank for rank, token in enumerate(self.ranked)}
         return [_split(token, ranks) for token in self.ranked if len(token) > 1]
+
+    def cuts(self, tokens: Iterable[bytes]) -> Iterator[list[int]]:
+        """Yield the ids that each byte string alone comes to, whole characters or not."""
+        ranks = {entry: rank for rank, entry in enumerate(self.ranked)}
+        never = len(ranks)
+        for token in tokens:
+            parts = [token[i : i + 1] for i in range(len(token))]
+            while len(parts) > 1:
+                joined = [ranks.get(left + right, never) for left, right in pairwise(parts)]
+                i = joined.index(min(joined))
+                if joined[i] == never:
+                    break
+                parts[i : i + 2] = [parts[i] + parts[i + 1]]
+            yield [self.ranked[part] for part in parts]
 
     def fingerprint(self) -> str:
         """Return a SHA-256 in hexadecimal over all that decides which ids a text gets."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from inkfish.model import GPT2
 from inkfish.training.batches import IGNORED, Batch
 
-__all__ = ["fused_cross_entropy", "language_loss"]
+__all__ = ["fused_cross_entropy", "language_loss", "token_loss"]
 
 ROWS = 512
 """Rows of logits that exist at once: with a vocabulary of 8,192 they stay in a core's cache."""
@@ -20,7 +20,11 @@ ROWS = 512
 def language_loss(model: GPT2, batch: Batch) -> Tensor:
     """Return the sum of the cross-entropies of the next tokens, in nats."""
     hidden = model.hidden(batch.ids, segments=batch.segments).flatten(0, 1)  # (B·T, C)
-    targets = batch.targets.flatten()
+    return token_loss(model, hidden, batch.targets.flatten())
+
+
+def token_loss(model: GPT2, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Return the sum of the cross-entropies of the targets (N,), IGNORED for none, after hidden (N, C)."""
     if hidden.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.is_grad_enabled():
         return fused_cross_entropy(hidden, model.wte.weight, targets)
     logits = model.head(hidden)
