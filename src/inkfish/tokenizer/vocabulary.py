@@ -83,7 +83,7 @@ class Vocabulary:
         for name in names:
             if name in self.words:
                 raise TokenizerError(
-                    f"{shown(name)} is an entry that text turns into; it can't be special, choose another name"
+                    f"{shown(name)} is an entry that text turns into; it can't be special, rename it"
                 )
             if name not in specials:
                 specials[name] = max(ids) + 1
