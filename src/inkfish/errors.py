@@ -10,7 +10,7 @@
     ├── MissingExtraError   a feature whose optional packages are not installed
     └── NetworkError        a download that failed or is switched off
 
-A programmer's error is an `assert` with a sentence, never one of these.
+A programmer's error is an `assert` with a sentence, never one of these. What works, but badly, is a warning.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ __all__ = [
     "NetworkError",
     "RunError",
     "SettingError",
+    "SlowBackendWarning",
     "TokenizerError",
 ]
 
@@ -70,3 +71,7 @@ class MissingExtraError(InkfishError):
 
 class NetworkError(InkfishError):
     """A download that failed or is switched off."""
+
+
+class SlowBackendWarning(UserWarning):
+    """The native back end was not built, and the numpy reference does its work."""

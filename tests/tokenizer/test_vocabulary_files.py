@@ -192,6 +192,25 @@ def test_folder_without_files(gpt2: Tokenizer, tmp_path: Path) -> None:
             Tokenizer.load(tmp_path, vocab_size=size)
 
 
+def test_gpt2s_own_file_is_known_at_once(
+    gpt2: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpt2.save(tmp_path)
+    monkeypatch.setattr(files, "from_merges", lambda *_: pytest.fail("the file was taken apart"))
+    assert Tokenizer.load(tmp_path).fingerprint == gpt2.fingerprint
+    monkeypatch.undo()
+    monkeypatch.setattr(files, "GPT2_MODEL", "of another one")
+    slowly = Tokenizer.load(tmp_path)
+    assert slowly.fingerprint == gpt2.fingerprint
+    assert slowly.specials == gpt2.specials
+
+
+def test_gpt2s_vocabulary_with_more_is_taken_apart(gpt2: Tokenizer, tmp_path: Path) -> None:
+    gpt2.save(tmp_path)
+    edit(tmp_path, lambda d: d["added_tokens"].append({"id": 50257, "content": "<pad>", "special": True}))
+    assert Tokenizer.load(tmp_path).specials["<pad>"] == 50_257
+
+
 @pytest.mark.parametrize("name", [name for names in files.PAIRS for name in names])
 def test_half_a_pair(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("{}")

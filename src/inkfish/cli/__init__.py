@@ -15,10 +15,10 @@ from cyclopts.exceptions import CoercionError
 
 import inkfish
 from inkfish.cli.messages import describe, with_options
-from inkfish.cli.output import INTERRUPTED
+from inkfish.cli.output import INTERRUPTED, note
 from inkfish.cli.recipe import from_recipe
 from inkfish.cli.terminal import printable
-from inkfish.errors import InkfishError
+from inkfish.errors import InkfishError, SlowBackendWarning
 
 __all__ = ["app", "main"]
 
@@ -164,9 +164,11 @@ def run(words: Sequence[str]) -> int:
 
 
 def prepare_process() -> None:
-    """Make the streams UTF-8 where they are no terminals, and keep Python's warnings from users."""
+    """Make the streams UTF-8 where they are no terminals, and keep all warnings from users but our own."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+        warnings.simplefilter("default", SlowBackendWarning)
+    warnings.showwarning = lambda message, *_: note(str(message))
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and stream.isatty():
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]

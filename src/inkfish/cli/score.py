@@ -151,7 +151,7 @@ def score(
     if content is None:
         raise SettingError('there is no text to score; give "TEXT", --file FILE or -', param="text")
     with Output(out) as output:
-        reader = load(model.model, **model.given())
+        reader = load(model.model, **{"dtype": "float32", **model.given()})  # a measure is of the model
         listed = table or json or top is not None or not output.guarded
         chosen = top if top is not None else 5 * listed
         result = reader.score(content, from_start=from_start, top=chosen, stride=stride)

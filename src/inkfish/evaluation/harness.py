@@ -31,10 +31,10 @@ class Harness(LM):  # type: ignore[misc]  # lm_eval has no types
 
         Args:
             model: name, folder, or a model that is loaded.
-            **settings: `backend`, `dtype` and `threads` of `inkfish.load`.
+            **settings: `backend`, `dtype` (float32 if left out) and `threads` of `inkfish.load`.
         """
         super().__init__()
-        self.model = load(model, **settings) if isinstance(model, str) else model
+        self.model = load(model, **{"dtype": "float32", **settings}) if isinstance(model, str) else model
         end = self.model.tokenizer.end
         assert end is not None, "the harness needs an end token to begin texts with"
         self.prefix = [end]

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 from inkfish.backends import Backend
 from inkfish.engine import check_whole
-from inkfish.errors import MissingExtraError, ModelError, SettingError
+from inkfish.errors import MissingExtraError, SettingError, SlowBackendWarning
 from inkfish.generate.language_model import MAX_TOKENS, LanguageModel
 from inkfish.sampling import Sampling
 from inkfish.tokenizer import Tokenizer
 from inkfish.weights import hub, read
 from inkfish.weights.checkpoint import Checkpoint
+from inkfish.weights.generation_config import GenerationDefaults
 
-__all__ = ["load"]
+__all__ = ["CACHE", "load", "plan"]
+
+SLOW = (
+    "the C++ back end was not built, so numpy runs the model, many times slower: "
+    "install a C++ compiler, then inkfish again"
+)
+CACHE = Path("~/.cache/inkfish")
+"""Where weights are kept as the native back end reads them, with what was measured of them."""
 
 
 def load(
@@ -29,8 +38,10 @@ def load(
     Args:
         name: "starter" (shipped with inkfish), a folder of a model or of a run, or a fetched model.
         backend: "native" (float32, bfloat16, int8), "torch" (float32, bfloat16, float16; on a GPU if there is
-            one) or "reference" (float32, slow); None is native, or reference where native was not compiled.
-        dtype: the type that the weights are held in; None is float32.
+            one) or "reference" (float32, slow); None is native, or reference where native was not compiled,
+            with a `SlowBackendWarning`.
+        dtype: the type that the weights are held in; None or "auto" is the fastest that predicts nearly as
+            float32 does (`inkfish.generate.gate`). Use "float32" to measure with.
         threads: CPU threads of the native or the torch back end; None is one for each core.
 
     Raises:
@@ -45,22 +56,17 @@ def load(
     tokenizer = Tokenizer.load(folder, vocab_size=config.vocab_size)
     ends = [i for i in (*generation.eos_token_ids, checkpoint.eos) if i is not None and i < config.vocab_size]
     return LanguageModel(
-        make_backend(checkpoint, backend=backend, dtype=dtype, threads=threads),
+        make_backend(folder, checkpoint, backend=backend, dtype=dtype, threads=threads),
         tokenizer,
         name=str(name),
-        defaults=sampling_defaults(checkpoint, folder),
+        defaults=sampling_defaults(generation),
         max_tokens=generation.max_new_tokens or MAX_TOKENS,
         stop_ids=tuple(dict.fromkeys(ends)) or None,
     )
 
 
-def sampling_defaults(checkpoint: Checkpoint, folder: Path) -> Sampling:
-    """Return the sampling that a folder's generation_config.json asks for.
-
-    Raises:
-        ModelError: a value that inkfish does not take.
-    """
-    said = checkpoint.generation
+def sampling_defaults(said: GenerationDefaults) -> Sampling:
+    """Return the sampling that a folder's generation_config.json asks for; reading it checked the values."""
     fields: dict[str, Any] = {
         "temperature": said.temperature,
         "top_k": said.top_k,
@@ -69,27 +75,22 @@ def sampling_defaults(checkpoint: Checkpoint, folder: Path) -> Sampling:
         "repetition_penalty": said.repetition_penalty,
         "no_repeat_ngram": said.no_repeat_ngram_size,
     }
-    try:
-        return Sampling(**{name: value for name, value in fields.items() if value is not None})
-    except SettingError as error:
-        raise ModelError(f"{folder / 'generation_config.json'}: {error}", param=error.param) from None
+    return Sampling(**{name: value for name, value in fields.items() if value is not None})
 
 
 def make_backend(
-    checkpoint: Checkpoint, *, backend: str | None, dtype: str | None, threads: int | None
+    folder: Path, checkpoint: Checkpoint, *, backend: str | None, dtype: str | None, threads: int | None
 ) -> Backend:
-    """Return the back end of that name with a model's weights.
+    """Return the back end of that name with the weights of a model's folder.
 
     Raises:
         SettingError: no such back end here, or it has no such type or number of threads.
         MissingExtraError: it needs torch, which is not installed.
     """
-    from inkfish.backends import native  # here: the command line's help does not need it
-
-    name = backend or ("native" if native.available() else "reference")
-    match name:
+    dtype = None if dtype == "auto" else dtype
+    match backend or default_backend():
         case "native":
-            return native.load(checkpoint, dtype=dtype or "float32", threads=threads)
+            return make_native(folder, checkpoint, dtype=dtype, threads=threads)
         case "reference":
             return make_reference(checkpoint, dtype=dtype, threads=threads)
         case "torch":
@@ -97,6 +98,50 @@ def make_backend(
     raise SettingError(
         f'backend is {backend!r}; it must be "native", "reference" or "torch"', param="backend"
     )
+
+
+def default_backend() -> str:
+    """Return the best back end that was installed; warn where that is the slow one."""
+    from inkfish.backends import native  # here: the command line's help does not need it
+
+    if native.available():
+        return "native"
+    warnings.warn(SLOW, SlowBackendWarning, stacklevel=4)
+    return "reference"
+
+
+def make_native(folder: Path, checkpoint: Checkpoint, *, dtype: str | None, threads: int | None) -> Backend:
+    """Return the C++ back end."""
+    from inkfish.generate import gate
+
+    if dtype is None:
+        return gate.choose(folder, checkpoint, cache=CACHE, threads=threads)
+    return gate.open_native(folder, checkpoint, dtype=dtype, cache=CACHE, threads=threads)
+
+
+def plan(name: str | Path) -> dict[str, Any]:
+    """Return what `load` would run a model with here, without converting anything.
+
+    Back end, instruction set, the type and the bytes that its weights take; the type is None where it is yet
+    to be measured, which the first use does.
+
+    Raises:
+        ModelError: there is no such model, or it is damaged.
+    """
+    from inkfish.backends import native
+
+    if not native.available():
+        return {"back_end": "reference", "runs_as": "float32", "instruction_set": None}
+    from inkfish.generate import gate
+
+    folder = hub.find(str(name))
+    known, config = gate.recall(folder, CACHE), read(folder).config
+    return {
+        "back_end": "native",
+        "runs_as": gate.decide(config, known),
+        "divergence": known or None,
+        "instruction_set": native.supported()[-1],
+    }
 
 
 def make_reference(checkpoint: Checkpoint, *, dtype: str | None, threads: int | None) -> Backend:

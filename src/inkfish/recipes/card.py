@@ -84,7 +84,7 @@ def run(config: Config, **settings: Any) -> dict[str, Any]:
 
 def measured(name: str, data: Heldout, config: Config, settings: dict[str, Any]) -> list[Measure]:
     """Load and measure one model."""
-    model = load(name, **settings)
+    model = load(name, **{"dtype": "float32", **settings})
     found = []
     for one in measure(model, data, parts=config.parts, limit=config.limit, seed=config.seed):
         print(f"{name}: {one.part}, {one.name}: {number(one.value)}", file=sys.stderr, flush=True)

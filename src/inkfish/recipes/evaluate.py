@@ -29,6 +29,8 @@ __all__ = ["NAMES", "Config", "facts_table", "locate", "numbers_table", "paper",
 
 Watch = Callable[[Iterable[Any], int, str], Iterator[Any]]
 
+EXACT = {"dtype": "float32"}
+"""How models are run where nothing else is said: a measure is of the model, not of a shorter type."""
 NAMES: Mapping[str, tuple[str, ...]] = {
     "lambada": ("lambada_test.jsonl", "lambada_test_plain_text.txt"),
     "cbt-cn": ("cbtest_CN_valid_2000ex.txt",),
@@ -81,7 +83,7 @@ def run(config: Config, *, watch: Watch = plainly, model: LanguageModel | None =
     for path in config.files:
         if not path.is_file():
             raise DataError(f"there is no file {path}; {suite.name} reads {suite.files}", param="files")
-    reader = model if model is not None else load(config.model, **config.load)
+    reader = model if model is not None else load(config.model, **{**EXACT, **config.load})
     started = time.monotonic()
     items = suite.load(config.files, config.settings, reader)
     if not items:
@@ -182,7 +184,7 @@ def paper(
         names = ", ".join(sorted({name for names in NAMES.values() for name in names}))
         remedy = "get them from their publishers"
         raise DataError(f"{folder} holds none of the paper's files ({names}); {remedy}", param="data")
-    reader = load(model, **load_settings)
+    reader = load(model, **{**EXACT, **load_settings})
     reports = {}
     for suite, column in wanted.items():
         if not files[suite]:

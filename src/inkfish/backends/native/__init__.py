@@ -38,7 +38,9 @@ __all__ = [
     "DTYPES",
     "NativeBackend",
     "available",
+    "cache_name",
     "export",
+    "fingerprint",
     "load",
     "load_file",
     "load_folder",
@@ -111,8 +113,7 @@ def load_folder(
     if cache is None:
         return load(read_folder(folder), dtype=dtype, threads=threads, isa=isa)
     source = fingerprint(folder)
-    name = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:20]
-    path = cache / f"{name}-{dtype}.inkfish"
+    path = cache / f"{cache_name(folder)}-{dtype}.inkfish"
     packed = cached(path, source)
     if packed is None:
         checkpoint = read_folder(folder)
@@ -144,6 +145,11 @@ def export(checkpoint: Checkpoint, path: Path, *, dtype: str) -> None:
         OSError: the file can't be written.
     """
     write(path, checkpoint.config, checkpoint.tensors, dtype=dtype)
+
+
+def cache_name(folder: Path) -> str:
+    """Return what the names of a folder's files in the cache begin with."""
+    return hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:20]
 
 
 def fingerprint(folder: Path) -> str:

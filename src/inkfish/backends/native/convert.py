@@ -31,8 +31,9 @@ __all__ = ["DTYPES", "Packed", "pack", "read", "write"]
 Tensors = Mapping[str, NDArray[np.generic]]
 Bytes = NDArray[np.uint8]
 
-MAGIC = b"inkfish\x01"
-"""The last byte is the version of layout and header: change it with `layout.h`."""
+LAYOUT = 1
+"""The version of layout and header: change it with `layout.h`."""
+MAGIC = b"inkfish" + bytes([LAYOUT])
 DTYPES = ("float32", "bfloat16", "int8")
 """Types that weights can be held in, in the order of `Type` in `layout.h`."""
 GROUP = {"float32": 1, "bfloat16": 2, "int8": 4}
