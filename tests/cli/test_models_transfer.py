@@ -89,7 +89,7 @@ def test_pull_says_what_it_fetches_first(
     assert result.code == 0
     assert result.err.startswith("gpt2 is openai-community/gpt2 at 607a30d783df: ")
     assert "548 MB to fetch" in result.err
-    assert f"fetched to {hub.place('gpt2', hub.STORE)}; inkfish write --model gpt2" in result.err
+    assert f"fetched to {hub.place('gpt2', hub.default_store())}; inkfish write --model gpt2" in result.err
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,10 @@ def test_adapters_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     lora.write(tmp_path / "a", tuned)
     config = json.loads((tmp_path / "a" / lora.CONFIG).read_text())
     for change, message in [
-        ({"use_dora": True}, "use_dora is True; only False works here"),
-        ({"peft_type": "IA3"}, "peft_type is 'IA3'; only 'LORA' works here"),
-        ({"r": "x"}, "must be numbers, r at least 1"),
+        ({"use_dora": True}, "use_dora is True, only False is supported"),
+        ({"peft_type": "IA3"}, "peft_type is 'IA3', only 'LORA' is supported"),
+        ({"alpha_pattern": {"mlp.c_fc": 1}}, "has updates of several ranks or scales, and training takes"),
+        ({"r": "x"}, "r must be a whole number from 1 to"),
     ]:
         (tmp_path / "a" / lora.CONFIG).write_text(json.dumps(config | change))
         with pytest.raises(ModelError, match=message):

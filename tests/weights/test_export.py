@@ -23,7 +23,7 @@ from inkfish.weights.export import to_huggingface, to_openai
 from inkfish.weights.export_gguf import gguf_name, to_gguf
 from inkfish.weights.export_onnx import to_onnx
 from inkfish.weights.facts import describe, licence, memory_to_train, memory_to_write
-from inkfish.weights.hub import import_folder
+from inkfish.weights.importing import carried, import_folder
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "gpt-2-simple" / "checkpoint" / "run1"
 IDS = [72, 101, 276, 0, 5, 260, 33]
@@ -49,7 +49,7 @@ def test_hugging_face(checkpoint: Checkpoint, tokenizer: Tokenizer, tmp_path: Pa
     import transformers
 
     out = tmp_path / "out"
-    to_huggingface(checkpoint, tokenizer, out, name="poems", source=FIXTURE, dtype="float32")
+    to_huggingface(checkpoint, tokenizer, out, name="poems", dtype="float32")
     model = transformers.AutoModelForCausalLM.from_pretrained(out)
     with torch.no_grad():
         theirs = model(torch.tensor([IDS])).logits[0].numpy()
@@ -67,7 +67,10 @@ def test_a_card_and_its_licence_are_kept(
 ) -> None:
     source = Path(shutil.copytree(FIXTURE, tmp_path / "source"))
     (source / "README.md").write_text("---\nlicense: mit\n---\nMine.")
-    to_huggingface(checkpoint, tokenizer, tmp_path / "out", name="poems", source=source, dtype="bfloat16")
+    (source / "heads.safetensors").write_bytes(b"heads")
+    out = tmp_path / "out"
+    to_huggingface(checkpoint, tokenizer, out, name="poems", dtype="bfloat16", beside=carried(source))
+    assert (out / "heads.safetensors").read_bytes() == b"heads"
     assert (tmp_path / "out" / "README.md").read_text() == "---\nlicense: mit\n---\nMine."
     assert licence(tmp_path / "out") == "mit"
 
@@ -236,7 +239,7 @@ def test_memory_to_train_is_what_autograd_keeps() -> None:
 def test_weights_of_any_layout_are_exported(
     tmp_path: Path, tokenizer: Tokenizer, checkpoint: Checkpoint
 ) -> None:
-    to_huggingface(checkpoint, tokenizer, tmp_path / "a", name="x", source=FIXTURE, dtype="float16")
+    to_huggingface(checkpoint, tokenizer, tmp_path / "a", name="x", dtype="float16")
     half = weights.read(tmp_path / "a")
     to_openai(half, tokenizer, tmp_path / "b")
     assert np.array_equal(

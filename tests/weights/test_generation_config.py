@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from inkfish.errors import ModelError
-from inkfish.weights.generation_config import GenerationDefaults
+from inkfish.sampling import Sampling
+from inkfish.weights.generation_config import BOUNDS, GenerationDefaults
 
 
 def test_read_and_written_fields() -> None:
@@ -58,7 +59,8 @@ def test_transformers_reads_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"temperature": -0.1}, "temperature is -0.1, it must be a number from 0 to 100"),
+        ({"temperature": -0.1}, "temperature is -0.1, it must be a number from 0 to 2: change it"),
+        ({"temperature": 2.5}, "temperature is 2.5, it must be a number from 0 to 2"),
         ({"temperature": "hot"}, "temperature is 'hot', it must be a number"),
         ({"temperature": True}, "temperature is True, it must be a number"),
         ({"temperature": 1e999}, "temperature is inf, it must be a number"),
@@ -84,3 +86,14 @@ def test_bad_values_are_refused(values: dict[str, Any], words: str) -> None:
 def test_all_bad_values_are_in_one_line() -> None:
     with pytest.raises(ModelError, match=r"temperature is -1.*top_p is 2.*do_sample is 'x'"):
         GenerationDefaults.from_json({"temperature": -1, "top_p": 2, "do_sample": "x"}, "x")
+
+
+def test_what_is_read_can_be_sampled_with() -> None:
+    """The limits are those of `Sampling`, at both ends."""
+    ours = {"no_repeat_ngram_size": "no_repeat_ngram"}
+    for name, (kind, low, high) in BOUNDS.items():
+        if name == "max_new_tokens":
+            continue
+        for value in (low, high):
+            GenerationDefaults.from_json({name: value}, "x")
+            Sampling(**{ours.get(name, name): kind(value)})

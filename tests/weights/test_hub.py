@@ -15,6 +15,7 @@ from inkfish.config import ModelConfig
 from inkfish.errors import InkfishError, ModelError
 from inkfish.tokenizer import Tokenizer
 from inkfish.weights import hub, huggingface
+from inkfish.weights.importing import import_folder
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -125,7 +126,7 @@ def test_what_other_programs_fetched_is_found(
 def test_import_makes_a_folder_of_ours(store: Path, folder: Path) -> None:
     from inkfish.weights import openai
 
-    assert hub.import_folder(folder, "mine", store=store) == store / "mine"
+    assert import_folder(folder, "mine", store=store) == store / "mine"
     assert list(hub.stored(store)) == [("mine", store / "mine")]
     found = huggingface.read(hub.find("mine", store=store))
     assert found.eos == 276
@@ -143,7 +144,7 @@ def test_import_keeps_type_card_and_defaults(store: Path, tmp_path: Path) -> Non
     defaults = huggingface.GenerationDefaults(temperature=0.5)
     huggingface.write(tmp_path / "m", config, zeros, dtype="float16", generation=defaults)
     (tmp_path / "m" / "README.md").write_text("A card.")
-    hub.import_folder(tmp_path / "m", "someone/odd.name-1", store=store)
+    import_folder(tmp_path / "m", "someone/odd.name-1", store=store)
     found = hub.find("someone/odd.name-1", store=store)
     assert found.parent == store
     assert (found / "README.md").read_text() == "A card."
@@ -152,42 +153,43 @@ def test_import_keeps_type_card_and_defaults(store: Path, tmp_path: Path) -> Non
 
 
 def test_names_that_are_taken_or_impossible(store: Path) -> None:
-    hub.import_folder(FIXTURES / "openai", "mine", store=store)
+    import_folder(FIXTURES / "openai", "mine", store=store)
     for name in ("mine", "gpt2"):
         with pytest.raises(ModelError, match=rf"the name {name} is taken; choose another --name, or first"):
-            hub.import_folder(FIXTURES / "openai", name, store=store)
+            import_folder(FIXTURES / "openai", name, store=store)
     for name in ("starter", "../mine", "a/b/c", "", ".hidden", "a b", "x" * 300, "a/../b", "é"):
         with pytest.raises(ModelError, match="can't be a model's name; use letters"):
-            hub.import_folder(FIXTURES / "openai", name, store=store)
+            import_folder(FIXTURES / "openai", name, store=store)
     assert [name for name, _ in hub.stored(store)] == ["mine"]
 
 
-def test_damaged_models_are_not_imported(store: Path, folder: Path) -> None:
+def test_damaged_models_are_not_imported(store: Path, tmp_path: Path) -> None:
+    folder = import_folder(FIXTURES / "openai", "model", store=tmp_path)
     tensors = {name: tensor.copy() for name, tensor in huggingface.read(folder).tensors.items()}
     tensors["ln_f.bias"][0] = np.inf
     from safetensors.numpy import save_file
 
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(ModelError, match=r"values that are not finite \(ln_f.bias has 1\)"):
-        hub.import_folder(folder, "mine", store=store)
+        import_folder(folder, "mine", store=store)
     assert not store.exists()
 
 
 def test_a_model_without_vocabulary_is_not_imported(store: Path, folder: Path) -> None:
     with pytest.raises(InkfishError):
-        hub.import_folder(folder, "mine", store=store)
+        import_folder(folder, "mine", store=store)
     assert not store.exists()
 
 
 def test_remove(store: Path) -> None:
-    hub.import_folder(FIXTURES / "openai", "mine", store=store)
+    import_folder(FIXTURES / "openai", "mine", store=store)
     partial = store / ".mine.0123456789ab.partial"
     partial.mkdir()
     assert hub.remove("mine", store=store) == store / "mine"
     assert list(store.iterdir()) == []
     with pytest.raises(ModelError, match="there is no fetched or imported model 'mine'; there is: none"):
         hub.remove("mine", store=store)
-    hub.import_folder(FIXTURES / "openai", "other", store=store)
+    import_folder(FIXTURES / "openai", "other", store=store)
     with pytest.raises(ModelError, match="there is: other"):
         hub.remove("mine", store=store)
     for name in ("starter", "../store", str(store / "other"), "other/.."):

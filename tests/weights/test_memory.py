@@ -21,7 +21,8 @@ import re, sys
 from pathlib import Path
 from inkfish import tokenizer, weights
 from inkfish.tokenizer import Tokenizer
-from inkfish.weights import checkpoint, hub, huggingface
+from inkfish.weights import checkpoint, huggingface
+from inkfish.weights.importing import import_folder
 import safetensors
 
 def peak():
@@ -32,7 +33,7 @@ before = peak()
 if sys.argv[2] == "read":
     checkpoint.check_finite(weights.read(Path(sys.argv[1])))
 else:
-    hub.import_folder(Path(sys.argv[1]), "copy", store=Path(sys.argv[2]))
+    import_folder(Path(sys.argv[1]), "copy", store=Path(sys.argv[2]))
 print(peak() - before)
 """
 

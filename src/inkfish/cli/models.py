@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +29,7 @@ app = App(
 )
 
 Json = Annotated[bool, Parameter(name="--json")]
+SIZES = {"K": 10**3, "M": 10**6, "G": 10**9}
 UNITS = {
     "bytes_on_disk": "size on disk",
     "bytes_to_write": "memory to write",
@@ -83,6 +85,7 @@ def list_models(*, json: Json = False) -> None:
         Output().write(as_json(value) + "\n")
     else:
         Output().write(table(rows))
+        note(f"fetched and imported models are in {hub.default_store()}")
 
 
 @app.command
@@ -127,7 +130,7 @@ def pull(name: str, /, *, revision: str | None = None) -> None:
         task = bar.add_task(name, total=wanted.size)
         for sign in fetch(wanted):
             bar.update(task, completed=sign.done)
-    note(f"fetched to {hub.place(name, hub.STORE)}; inkfish write --model {name}")
+    note(f"fetched to {hub.place(name, hub.default_store())}; inkfish write --model {name}")
 
 
 @app.command
@@ -141,20 +144,24 @@ def rm(name: str, /) -> None:
 
 
 @app.command(name="import")
-def import_model(folder: str, /, *, name: str, heads: int | None = None) -> None:
+def import_model(folder: str, /, *, name: str, base: str | None = None, heads: int | None = None) -> None:
     """Copy a model folder into inkfish's own, whatever tool wrote it; every value is checked.
 
     Reads Hugging Face folders, runs of inkfish, OpenAI's released files, and what gpt-2-simple and
-    nshepperd/gpt-2 leave in checkpoint/run1. TensorFlow is not needed.
+    nshepperd/gpt-2 leave in checkpoint/run1, without TensorFlow. A LoRA adapter is merged into its base.
 
     Args:
         folder: The folder.
         name: What to call the model from now on.
+        base: The model that a LoRA adapter belongs to: its name or folder.
         heads: Attention heads, where a TensorFlow run has lost its hparams.json.
     """
+    from inkfish.weights.importing import import_folder
+
     if heads is not None and heads < 1:
         raise SettingError(f"heads is {heads}; it must be a whole number, 1 or more", param="heads")
-    target = hub.import_folder(hub.find(folder), name, n_head=heads)
+    under = None if base is None else hub.find(base)
+    target = import_folder(hub.find(folder), name, base=under, n_head=heads)
     note(f"imported to {target}; inkfish write --model {name}")
 
 
@@ -166,6 +173,8 @@ def export(
     format: Literal["hf", "gguf", "onnx", "openai"],
     out: Path,
     dtype: Literal["float32", "float16", "bfloat16"] | None = None,
+    base: str | None = None,
+    shard_size: str = "5GB",
 ) -> None:
     """Write a model for other programs.
 
@@ -175,16 +184,16 @@ def export(
             on it), onnx (a file for ONNX Runtime), openai (a folder of TensorFlow files).
         out: The folder or file to write.
         dtype: How weights are stored; by default as they are (hf), float16 (gguf), float32 (onnx, openai).
+        base: The model that a LoRA adapter belongs to; the two are written merged.
+        shard_size: Weights of one file (hf); a larger model is written to several, with an index.
     """
-    from inkfish.tokenizer import Tokenizer
     from inkfish.weights import export as exports
-    from inkfish.weights import read
+    from inkfish.weights.importing import LICENCES, carried, opened
 
     if format in {"onnx", "openai"} and dtype not in {None, "float32"}:
         raise SettingError(f"dtype is {dtype}; {format} export has float32 only", param="dtype")
-    folder = hub.find(model)
-    checkpoint = read(folder)
-    tokenizer = Tokenizer.load(folder, vocab_size=checkpoint.config.vocab_size)
+    limit, folder = parse_size(shard_size), hub.find(model)
+    checkpoint, tokenizer = opened(folder, None if base is None else hub.find(base))
     title = Path(model).resolve().name if "/" in model or model in {".", ".."} else model
     if format == "gguf":
         from inkfish.weights.export_gguf import to_gguf
@@ -197,6 +206,26 @@ def export(
     elif format == "openai":
         exports.to_openai(checkpoint, tokenizer, out)
     else:
-        kept = "float32" if checkpoint.dtype == "float64" else checkpoint.dtype
-        exports.to_huggingface(checkpoint, tokenizer, out, name=title, source=folder, dtype=dtype or kept)
+        exports.to_huggingface(
+            checkpoint,
+            tokenizer,
+            out,
+            name=title,
+            dtype=dtype or ("float32" if checkpoint.dtype == "float64" else checkpoint.dtype),
+            beside=carried(folder) if base is None else carried(folder, LICENCES),
+            shard_size=limit,
+        )
     note(f"written to {out}")
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that a size such as 500MB or 2.5GB means, decimal as in transformers.
+
+    Raises:
+        SettingError: it is none.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,3})?) ?([KMG])B", text.upper())
+    size = round(float(match[1]) * SIZES[match[2]]) if match else 0
+    if size < 1:
+        raise SettingError(f"shard_size is {text!r}; write it like 500MB or 5GB", param="shard_size")
+    return size

@@ -2,17 +2,15 @@
 
     y = x·Wᵀ + b + α/r · dropout(x)·Aᵀ·Bᵀ        A (r, in) drawn as peft does, B (out, r) zero at the start
 
-Left out: DoRA, rank-stabilised scaling, and adapters on embeddings; folders that need them are refused.
+Left out: DoRA and adapters on embeddings; folders that need them are refused.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,25 +21,11 @@ from torch import Tensor, nn
 
 from inkfish.errors import ModelError
 from inkfish.model import GPT2
-from inkfish.untrusted import member, read_object
+from inkfish.weights import adapter
+from inkfish.weights.adapter import CONFIG, LAYERS, WEIGHTS
 from inkfish.weights.files import aside
-from inkfish.weights.tensor_file import map_file
 
-__all__ = ["LAYERS", "LoRALinear", "adapt", "adapted", "attach", "merge", "merged", "read", "write"]
-
-LAYERS = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-"""The linear layers of a block, as peft's target_modules names them."""
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-NAME = re.compile(r"(?:base_model\.model\.)?(?:transformer\.)?h\.(\d+)\.([a-z_.]+)\.lora_([AB])\.weight")
-PLAIN = {
-    "use_dora": False,
-    "use_rslora": False,
-    "bias": "none",
-    "rank_pattern": {},
-    "alpha_pattern": {},
-    "modules_to_save": None,
-}
-"""Settings of peft's that an adapter must have, where it has them at all."""
+__all__ = ["LAYERS", "LoRALinear", "adapt", "adapted", "attach", "merge", "merged", "write"]
 
 
 class LoRALinear(nn.Module):
@@ -131,8 +115,9 @@ def write(folder: Path, model: GPT2, *, base: str = "") -> None:
     assert layers, "the model has no updates"
     first = next(iter(layers.values()))
     config = {
-        **PLAIN,
-        "peft_type": "LORA",
+        **{name: values[0] for name, values in adapter.PLAIN.items()},
+        "rank_pattern": {},
+        "alpha_pattern": {},
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
         "r": first.rank,
@@ -153,15 +138,21 @@ def write(folder: Path, model: GPT2, *, base: str = "") -> None:
 
 
 def attach(folder: Path, model: GPT2) -> None:
-    """Give a plain model the updates that `read` finds in a folder.
+    """Give a plain model the updates that `inkfish.weights.adapter.read` finds in a folder.
 
     Raises:
-        ModelError: not an adapter of this model.
+        ModelError: not an adapter of this model, or its updates differ in rank or scale.
     """
-    config = read_config(folder)
-    found = {entry for entry, _ in read(folder)}
-    layers = [layer for layer in LAYERS if f"h.0.{layer}.lora_A" in found]
-    adapt(model, rank=config["r"], alpha=config["lora_alpha"], dropout=config["lora_dropout"], layers=layers)
+    found = adapter.read(folder)
+    kinds = {(len(update.a), update.scale) for update in found.updates.values()}
+    if len(kinds) > 1:
+        raise ModelError(
+            f"{folder} has updates of several ranks or scales, and training takes one; make a model of it: "
+            "inkfish models import FOLDER --base MODEL --name NAME"
+        )
+    ((rank, scale),) = kinds
+    layers = [layer for layer in LAYERS if f"h.0.{layer}" in found.updates]
+    adapt(model, rank=rank, alpha=rank * scale, dropout=found.dropout, layers=layers)
     load(folder, model)
 
 
@@ -173,7 +164,9 @@ def load(folder: Path, model: GPT2) -> None:
         ModelError: tensors that are missing, extra or misshapen.
     """
     wanted = {name: p for name, p in model.named_parameters() if ".lora_" in name}
-    found = dict(read(folder))
+    updates = adapter.read(folder).updates
+    found = {f"{layer}.lora_A": update.a for layer, update in updates.items()}
+    found |= {f"{layer}.lora_B": update.b for layer, update in updates.items()}
     faults = [f"{name} is missing" for name in wanted if name not in found]
     faults += [f"{name} is extra" for name in found if name not in wanted]
     faults += [
@@ -185,41 +178,3 @@ def load(folder: Path, model: GPT2) -> None:
         raise ModelError(f"the adapter {folder} does not fit this model: {'; '.join(faults[:5])}")
     for name, parameter in wanted.items():
         parameter.copy_(torch.from_numpy(found[name]))
-
-
-def read(folder: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield the updates of a folder that peft wrote, by the names that they have in an adapted model.
-
-    Raises:
-        ModelError: files that are missing or damaged, or an adapter of another kind.
-    """
-    read_config(folder)
-    path = member(folder, WEIGHTS)
-    if path is None:
-        raise ModelError(f"{folder} has no {WEIGHTS}; copy the adapter again")
-    for name, tensor in map_file(path).items():
-        match = NAME.fullmatch(name)
-        if match is None or match[2] not in LAYERS:
-            raise ModelError(f"{path}: {name} is no update of a linear layer of a GPT-2; use another adapter")
-        yield f"h.{match[1]}.{match[2]}.lora_{match[3]}", np.array(tensor.array(), np.float32)
-
-
-def read_config(folder: Path) -> Mapping[str, Any]:
-    """Return peft's adapter_config.json, checked.
-
-    Raises:
-        ModelError: it is missing, damaged, or asks for what is left out here.
-    """
-    path = member(folder, CONFIG)
-    if path is None:
-        raise ModelError(f"{folder} has no {CONFIG}; name the folder of a LoRA adapter")
-    config = read_object(path)
-    expected = {"peft_type": "LORA", **PLAIN}
-    for name, value in expected.items():
-        if config.get(name, value) != value:
-            raise ModelError(f"{path}: {name} is {config[name]!r}; only {value!r} works here")
-    rank, alpha, dropout = (config.get(name) for name in ("r", "lora_alpha", "lora_dropout"))
-    numbers = isinstance(alpha, int | float) and isinstance(dropout, int | float)
-    if not (isinstance(rank, int) and rank > 0 and numbers):
-        raise ModelError(f"{path}: r, lora_alpha and lora_dropout must be numbers, r at least 1")
-    return config

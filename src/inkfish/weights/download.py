@@ -23,7 +23,7 @@ from inkfish.errors import InkfishError, ModelError, NetworkError
 from inkfish.untrusted import JSON_LIMIT, parse_object, shown
 from inkfish.weights.config_json import parse_config
 from inkfish.weights.files import sync
-from inkfish.weights.hub import STORE, forget_partial, place, repository
+from inkfish.weights.hub import default_store, forget_partial, place, repository
 
 __all__ = ["Offer", "Progress", "RemoteFile", "fetch", "offer"]
 
@@ -132,7 +132,7 @@ def offer(name: str, *, revision: str | None = None, endpoint: str | None = None
             f"{shown(repr(name))} is not on the hub; give gpt2, gpt2-medium, gpt2-large, gpt2-xl, distilgpt2 "
             "or a repository as OWNER/NAME"
         )
-    place(name, STORE)
+    place(name, default_store())
     with network(repo):
         info = HfApi(endpoint=endpoint).model_info(
             repo, revision=revision, files_metadata=True, timeout=TIMEOUT
@@ -201,7 +201,7 @@ def received(url: str, start: int, limit: int, what: str) -> Iterator[bytes]:
             yield piece
 
 
-def fetch(wanted: Offer, *, store: Path = STORE, endpoint: str | None = None) -> Iterator[Progress]:
+def fetch(wanted: Offer, *, store: Path | None = None, endpoint: str | None = None) -> Iterator[Progress]:
     """Fetch a model into the store, yielding signs of progress; `find` knows it at the end.
 
     What an interrupted call fetched is kept, and the next one goes on from there. A model appears in the
@@ -211,7 +211,7 @@ def fetch(wanted: Offer, *, store: Path = STORE, endpoint: str | None = None) ->
         ModelError: the disk is too small, or what was fetched is not a sound GPT-2 of the announced shape.
         NetworkError: no network, or what arrived is not what the hub announced.
     """
-    target = place(wanted.name, store)
+    target = place(wanted.name, store or default_store())
     draft = target.parent / f".{target.name}.{wanted.revision[:12]}.partial"
     try:
         draft.mkdir(parents=True, exist_ok=True)

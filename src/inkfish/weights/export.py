@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from inkfish.tokenizer.vocabulary import printable
 from inkfish.weights import huggingface
 from inkfish.weights.bundle_writer import write_bundle
 from inkfish.weights.checkpoint import Checkpoint
-from inkfish.weights.facts import licence
 from inkfish.weights.files import aside
 from inkfish.weights.huggingface import write_json
 from inkfish.weights.openai import HPARAMS, variable
@@ -22,41 +22,44 @@ __all__ = ["card", "to_huggingface", "to_openai"]
 
 
 def to_huggingface(
-    checkpoint: Checkpoint, tokenizer: Tokenizer, target: Path, *, name: str, source: Path, dtype: str
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    target: Path,
+    *,
+    name: str,
+    dtype: str,
+    beside: Mapping[str, bytes] | None = None,
+    shard_size: int | None = None,
 ) -> None:
-    """Write a Hugging Face folder with a model card; the card of the source is kept where it has one.
+    """Write a Hugging Face folder with a model card.
 
     Args:
         checkpoint: the model.
         tokenizer: its vocabulary.
         target: the folder to make.
         name: what the model is called.
-        source: the folder it was read from.
         dtype: "float32", "float16" or "bfloat16".
+        beside: files to keep, such as the model's own card, README.md.
+        shard_size: bytes of weights in one file, see `inkfish.weights.huggingface.write`.
 
     Raises:
         ModelError: the folder can't be written, or a weight is too large for the type.
     """
-    eos = checkpoint.eos if checkpoint.eos is not None else tokenizer.end
     huggingface.write(
         target,
         checkpoint.config,
         checkpoint.tensors,
         tokenizer=tokenizer,
         generation=checkpoint.generation,
-        eos=eos,
+        eos=checkpoint.eos if checkpoint.eos is not None else tokenizer.end,
         dtype=dtype,
+        beside={"README.md": card(name, checkpoint.config).encode()} | dict(beside or {}),
+        shard_size=shard_size,
     )
-    old = source / "README.md"
-    text = (
-        old.read_text(errors="replace") if old.is_file() else card(name, checkpoint.config, licence(source))
-    )
-    with aside(target) as draft:
-        (draft / "README.md").write_text(text)
 
 
 CARD = """---
-{licence}library_name: transformers
+library_name: transformers
 pipeline_tag: text-generation
 tags: [gpt2, inkfish]
 ---
@@ -74,10 +77,9 @@ or hurtful; it has no safeguards of its own.
 """
 
 
-def card(name: str, config: ModelConfig, licence: str | None) -> str:
+def card(name: str, config: ModelConfig) -> str:
     """Return a model card for a model that has none: its shape, how to use it, what to expect."""
     return CARD.format(
-        licence=f"license: {licence}\n" if licence else "",
         name=name,
         parameters=config.parameters,
         layers=config.n_layer,

@@ -7,20 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inkfish.errors import ModelError
+from inkfish.sampling import RANGES
 from inkfish.untrusted import shown
 
 __all__ = ["GenerationDefaults"]
 
 BOUNDS: dict[str, tuple[type, float, float]] = {
-    "temperature": (float, 0.0, 100.0),
+    **{name: (float, *RANGES[name]) for name in ("temperature", "top_p", "min_p", "repetition_penalty")},
     "top_k": (int, 0, 1 << 31),
-    "top_p": (float, 0.0, 1.0),
-    "min_p": (float, 0.0, 1.0),
-    "repetition_penalty": (float, 0.01, 100.0),
     "no_repeat_ngram_size": (int, 0, 1 << 20),
     "max_new_tokens": (int, 1, 1 << 31),
 }
-"""Each known field with its type, its smallest and its largest value."""
+"""Each known field with its type, its smallest and its largest value: those that `Sampling` takes."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class GenerationDefaults:
         if not isinstance(values.get("do_sample", True), bool):
             faults.append(f"do_sample is {shown(repr(values['do_sample']))}, it must be true or false")
         if faults:
-            raise ModelError(f"{source}: {'; '.join(faults)}")
+            raise ModelError(f"{source}: {'; '.join(faults)}: change it in that file")
         if values.get("do_sample") is False:
             known["temperature"] = 0.0
         numbers = {name: BOUNDS[name][0](value) for name, value in known.items()}

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from inkfish.errors import ModelError
-from inkfish.untrusted import member, shown
+from inkfish.untrusted import shown
 
-__all__ = ["KNOWN", "STARTER", "STORE", "find", "import_folder", "place", "remove", "repository", "stored"]
+__all__ = [
+    "KNOWN",
+    "STARTER",
+    "default_store",
+    "find",
+    "place",
+    "remove",
+    "repository",
+    "stored",
+]
 
 STARTER = Path(__file__).parents[1] / "starter"
 """The folder of the model that is shipped in the package."""
-
-STORE = Path("~/.local/share/inkfish/models")
-"""Where fetched and imported models are, a Hugging Face folder each."""
 
 KNOWN = {
     "gpt2": "openai-community/gpt2",
@@ -31,11 +38,18 @@ PART = r"[A-Za-z0-9][\w.-]{0,94}"
 NAME = re.compile(rf"{PART}(/{PART})?", re.ASCII)
 """What a model may be called: a word, or as on the hub OWNER/WORD."""
 
-CARD_FILES = ("README.md", "LICENSE", "LICENSE.txt")
-"""Files that say what a model is, carried along by an import."""
+
+def default_store() -> Path:
+    """Return where fetched and imported models are, a Hugging Face folder each: a place of the user's.
+
+    It is $XDG_DATA_HOME/inkfish/models, or where that is not set ~/.local/share/inkfish/models (XDG Base
+    Directory Specification, which has a relative path ignored).
+    """
+    base = Path(os.path.expandvars("$XDG_DATA_HOME"))
+    return (base if base.is_absolute() else Path("~/.local/share").expanduser()) / "inkfish" / "models"
 
 
-def find(name: str, *, store: Path = STORE) -> Path:
+def find(name: str, *, store: Path | None = None) -> Path:
     """Return the folder that holds a model: "starter", a folder, a run of ours, a fetched or imported model.
 
     A folder of that name on the disk is taken first. A run stands for its best checkpoint, or its last one
@@ -50,7 +64,7 @@ def find(name: str, *, store: Path = STORE) -> Path:
     folder = on_disk(name)
     if folder is not None:
         return checkpoint_of(folder) if (folder / "checkpoints").is_dir() else folder
-    folder = here(name, store)
+    folder = here(name, store or default_store())
     if folder is not None:
         return folder
     fetch = (
@@ -93,7 +107,7 @@ def place(name: str, store: Path) -> Path:
         raise ModelError(
             f"{shown(repr(name))} can't be a model's name; use letters, digits, dots, dashes, at most one /"
         )
-    return store.expanduser() / name.replace("/", "--")
+    return store / name.replace("/", "--")
 
 
 def repository(name: str) -> str:
@@ -129,21 +143,21 @@ def checkpoint_of(run: Path) -> Path:
     )
 
 
-def stored(store: Path = STORE) -> Iterator[tuple[str, Path]]:
+def stored(store: Path | None = None) -> Iterator[tuple[str, Path]]:
     """Yield the name and the folder of each fetched or imported model."""
-    root = store.expanduser()
+    root = store or default_store()
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
         if folder.is_dir() and not folder.name.startswith("."):
             yield folder.name.replace("--", "/"), folder
 
 
-def remove(name: str, *, store: Path = STORE) -> Path:
+def remove(name: str, *, store: Path | None = None) -> Path:
     """Remove a fetched or imported model and return where it was.
 
     Raises:
         ModelError: there is no such model in the store; other folders are not ours to remove.
     """
-    folder = place(name, store)
+    folder = place(name, store or default_store())
     if not folder.is_dir():
         names = ", ".join(name for name, _ in stored(store)) or "none"
         raise ModelError(f"there is no fetched or imported model {shown(repr(name))}; there is: {names}")
@@ -156,44 +170,3 @@ def forget_partial(folder: Path) -> None:
     """Remove what interrupted calls of `inkfish.weights.download.fetch` left of a model."""
     for draft in folder.parent.glob(f".{folder.name}.{'[0-9a-f]' * 12}.partial"):
         shutil.rmtree(draft)
-
-
-def import_folder(folder: Path, name: str, *, store: Path = STORE, n_head: int | None = None) -> Path:
-    """Copy a model folder of any layout into the store as a Hugging Face folder, its values checked.
-
-    Args:
-        folder: a Hugging Face folder, OpenAI's layout, or a run.
-        name: what to call it from now on.
-        store: where.
-        n_head: attention heads, where a TensorFlow run has lost its hparams.json.
-
-    Raises:
-        ModelError: the folder is damaged, a weight is not finite, or the name is taken.
-        TokenizerError: the vocabulary is damaged or missing.
-    """
-    from inkfish.tokenizer import Tokenizer
-    from inkfish.weights import huggingface, read
-    from inkfish.weights.checkpoint import check_finite
-
-    target = place(name, store)
-    if target.exists() or name in KNOWN:
-        raise ModelError(
-            f"the name {name} is taken; choose another --name, or first: inkfish models rm {name}"
-        )
-    checkpoint = read(folder, n_head=n_head)
-    check_finite(checkpoint)
-    tokenizer = Tokenizer.load(folder, vocab_size=checkpoint.config.vocab_size)
-    huggingface.write(
-        target,
-        checkpoint.config,
-        checkpoint.tensors,
-        tokenizer=tokenizer,
-        generation=checkpoint.generation,
-        eos=checkpoint.eos if checkpoint.eos is not None else tokenizer.end,
-        dtype="float32" if checkpoint.dtype == "float64" else checkpoint.dtype,
-    )
-    for file in CARD_FILES:
-        card = member(folder, file)
-        if card is not None:
-            shutil.copyfile(card, target / file)
-    return target

@@ -24,12 +24,19 @@ from inkfish.weights.files import aside
 from inkfish.weights.generation_config import GenerationDefaults
 from inkfish.weights.tensor_file import FLOATS, StoredTensor, map_file, write_file
 
-__all__ = ["Checkpoint", "GenerationDefaults", "Saveable", "read", "write"]
+__all__ = ["CONFIG", "Checkpoint", "GenerationDefaults", "Saveable", "read", "write"]
 
+CONFIG = "config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+STALE = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|heads\.safetensors")
+"""Files that do not stay when a folder is written over by a model that has none of their name."""
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 HARMLESS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")
 """Buffers that old versions of transformers saved: the causal mask and the value masked cells get."""
+
+
+Tensor = tuple[str, NDArray[Any]]
+"""A tensor with its name."""
 
 
 class Saveable(Protocol):
@@ -52,7 +59,7 @@ def read(folder: Path) -> Checkpoint:
     """
     if not folder.is_dir():
         raise ModelError(f"there is no folder {folder}")
-    path = member(folder, "config.json")
+    path = member(folder, CONFIG)
     if path is None:
         raise ModelError(f"{folder} has no config.json{what_it_is(folder)}")
     description = parse_config(read_object(path), str(path))
@@ -81,7 +88,7 @@ def read(folder: Path) -> Checkpoint:
 def what_it_is(folder: Path) -> str:
     """Say what a folder without config.json seems to be."""
     if (folder / "adapter_config.json").exists():
-        return "; it holds a LoRA adapter, which needs its base model"
+        return "; it holds a LoRA adapter: inkfish models import FOLDER --base MODEL --name NAME"
     if (folder / "hparams.json").exists() or (folder / "checkpoint").exists():
         return "; it has OpenAI's TensorFlow layout: inkfish models import makes a Hugging Face folder of it"
     return "; a model folder has config.json and model.safetensors"
@@ -180,20 +187,25 @@ def write(
     eos: int | None = None,
     dtype: str = "float32",
     metadata: Mapping[str, str] | None = None,
+    shard_size: int | None = None,
+    beside: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a folder that `read` and `transformers.AutoModelForCausalLM.from_pretrained` load.
 
-    All or nothing, see `inkfish.weights.files.aside`: a process that has the old weights mapped keeps them.
+    All or nothing, see `inkfish.weights.files.aside`: a process that has the old weights mapped keeps them,
+    and one that opens the folder meanwhile finds the old model, the new one, or no config.json.
 
     Args:
-        folder: where; its own files of these names are replaced, others stay.
+        folder: where; its own files of these names are replaced, its old weights go, others stay.
         config: the shape.
         tensors: named and shaped as `config.tensor_shapes()` says, any float type.
         tokenizer: saved into the folder as tokenizer.json.
         generation: sampling defaults.
         eos: the token that ends a text.
         dtype: type to store, "float32", "float16" or "bfloat16", rounded to nearest, ties to even.
-        metadata: texts to put into the header of model.safetensors.
+        metadata: texts to put into the header of the weights.
+        shard_size: bytes of weights in one file, from which on there are several with an index; None is one.
+        beside: further files by name, such as a card.
 
     Raises:
         ModelError: tensors are missing, extra, misshapen or not finite, or the disk is full or not writable.
@@ -201,16 +213,51 @@ def write(
     assert dtype in {"float32", "float16", "bfloat16"}, f"{dtype} is not a type to save weights in"
     check_shapes(config, {name: tensor.shape for name, tensor in tensors.items()}, source="the model")
     generation = generation or GenerationDefaults()
-    with aside(folder) as draft:
+    with aside(folder, seal=CONFIG, stale=STALE) as draft:
         named = [(f"transformer.{name}", tensors[name]) for name in config.tensor_shapes()]
-        write_file(draft / WEIGHTS, named, dtype=dtype, metadata={"format": "pt"} | dict(metadata or {}))
-        write_json(draft / "config.json", written_config(config, eos=eos, dtype=dtype))
+        write_weights(
+            draft, named, dtype=dtype, metadata={"format": "pt"} | dict(metadata or {}), limit=shard_size
+        )
+        write_json(draft / CONFIG, written_config(config, eos=eos, dtype=dtype))
         said = generation.to_json()
         if eos is not None:
             said = {"bos_token_id": eos, "eos_token_id": eos} | said
         write_json(draft / "generation_config.json", said)
         if tokenizer is not None:
             tokenizer.save(draft)
+        for name, contents in (beside or {}).items():
+            (draft / name).write_bytes(contents)
+
+
+def write_weights(
+    draft: Path, named: list[Tensor], *, dtype: str, metadata: Mapping[str, str], limit: int | None
+) -> None:
+    """Write model.safetensors, or where that would have more bytes than the limit, shards and their index."""
+    width = 4 if dtype == "float32" else 2
+    shards = split(named, width, limit)
+    if len(shards) == 1:
+        return write_file(draft / WEIGHTS, named, dtype=dtype, metadata=metadata)
+    places: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        write_file(draft / file, shard, dtype=dtype, metadata=metadata)
+        places |= {name: file for name, _ in shard}
+    total = sum(tensor.size for _, tensor in named)
+    counts = {"total_parameters": total, "total_size": total * width}
+    return write_json(draft / INDEX, {"metadata": counts, "weight_map": places})
+
+
+def split(named: list[Tensor], width: int, limit: int | None) -> list[list[Tensor]]:
+    """Split tensors into runs of at most `limit` bytes; one that is larger stands alone."""
+    shards: list[list[Tensor]] = [[]]
+    size = 0
+    for name, tensor in named:
+        size += tensor.size * width
+        if limit is not None and size > limit and shards[-1]:
+            shards.append([])
+            size = tensor.size * width
+        shards[-1].append((name, tensor))
+    return shards
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
