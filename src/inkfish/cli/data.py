@@ -19,6 +19,7 @@ from inkfish.data.preview import preview as first_windows
 from inkfish.data.rules import Form
 from inkfish.engine import check_whole
 from inkfish.recipes import prepare as preparers
+from inkfish.recipes import surgery
 from inkfish.recipes import tokenizer as recipe
 from inkfish.tokenizer import Tokenizer
 from inkfish.weights import hub
@@ -41,6 +42,8 @@ app = App(
         'inkfish data preview "texts/*.txt" --model gpt2 --windows 1 | less',
         "inkfish data prepare poems poems/ --out poems.jsonl",
         "inkfish data tokenizer poems/*.txt --vocab-size 4096 --out vocabulary",
+        'inkfish data add-tokens "<|scene|>" --words Gandalf --model gpt2 --out models/gpt2-scenes',
+        "inkfish data transplant texts-fr/ --model gpt2 --out models/gpt2-fr",
     ),
 )
 
@@ -50,7 +53,7 @@ prepare_app = App(
     help_epilogue=examples(
         "inkfish data prepare poems poems/*.txt --out poems.jsonl",
         "inkfish data prepare screenplay pilot.fountain --each scene --out pilot.jsonl",
-        "inkfish data prepare bios bios.xlsx --columns race class name story --out bios.jsonl",
+        "inkfish data prepare bios bios.xlsx --columns race --columns name --columns story --out bios.jsonl",
         "inkfish finetune poems.jsonl --out runs/poems",
     ),
 )
@@ -217,3 +220,29 @@ def bios(config: Annotated[preparers.Bios, Parameter(name="*")]) -> None:
         config: Its settings.
     """
     say(preparers.bios(config), "sheet")
+
+
+@app.command
+def add_tokens(config: Annotated[surgery.AddTokens, Parameter(name="*")]) -> None:
+    """Give a model further tokens; their embeddings are near the mean of all others.
+
+    Args:
+        config: The settings.
+    """
+    made = surgery.add_tokens(config)
+    note(f"{made.folder}: " + ", ".join(f"{text} is token {i:,}" for text, i in made.ids.items()))
+
+
+@app.command
+def transplant(config: Annotated[surgery.Transplant, Parameter(name="*")]) -> None:
+    """Give a model a new vocabulary learned from texts in another language; shared entries are kept.
+
+    Args:
+        config: The settings.
+    """
+    made = surgery.transplant(config)
+    means = f"the others are means of {made.parts:.1f} old ones" if made.parts else "there are no others"
+    note(f"{made.folder}: {made.kept:,} of {made.entries:,} entries keep their embeddings, {means}")
+    note(f"bytes a token of these texts: {made.bytes_before:.2f} before, {made.bytes_after:.2f} now")
+    files = " ".join(map(str, config.files))
+    note(f"inkfish finetune {files} --model {made.folder}")

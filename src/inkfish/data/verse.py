@@ -60,12 +60,14 @@ def poems(text: str, parted_by: PartedBy = "auto") -> list[Verse]:
         parted_by: gap (two or more blank lines), rule (a line of dashes or stars), blank (each blank line),
             file (the text is one poem), gutenberg (a book, see `inkfish.data.gutenberg.poems`), or auto.
     """
+    text = text.removeprefix("\ufeff")
     if parted_by == "auto":
         parted_by = parting(text)
     if parted_by == "gutenberg":
         book = BOOK.search(text)
         found = gutenberg.poems(book[1] if book else text)
-        return [Verse(poem.title, "", tuple(poem.stanzas)) for poem in found]
+        kept = [poem for poem in found if not gutenberg.RIGHTS.search(poem.text)]
+        return [Verse(poem.title, "", tuple(poem.stanzas)) for poem in kept]
     pattern = {"gap": GAP, "rule": RULE, "blank": BLANK}.get(parted_by)
     pieces = pattern.split(text) if pattern is not None else [text]
     if parted_by == "blank":
