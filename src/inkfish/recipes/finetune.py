@@ -2,6 +2,7 @@
 
     inkfish finetune novel.docx --out runs/novel
     inkfish finetune bios.csv --template "{race} {class} named {name}: {story}" --model gpt2 --out runs/bios
+    inkfish finetune personachat_self_original.json --task chat --model gpt2 --out runs/chat
 
 Stopped at any moment and started again by the same command, a run goes on where it was, bit for bit.
 Left out: several GPUs.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,6 +26,7 @@ from inkfish.data.documents import Rules
 from inkfish.data.rules import Form
 from inkfish.data.store import TokenStore
 from inkfish.errors import SettingError
+from inkfish.heads import ScalarHead, with_heads
 from inkfish.model import GPT2
 from inkfish.recipes import settings as training_settings
 from inkfish.recipes.corpus import Corpus, open_corpus
@@ -33,9 +36,10 @@ from inkfish.recipes.settings import OptimizerName, ScheduleName, Training, kept
 from inkfish.recipes.steps import Result, open_run, take_steps
 from inkfish.tokenizer import Tokenizer
 from inkfish.training import lora
-from inkfish.training.batches import Windows, batches
+from inkfish.training.batches import Source, Windows, batches
+from inkfish.training.loss import language_loss
 from inkfish.training.measure import duration, peak_memory
-from inkfish.training.optimise import accumulated_loss
+from inkfish.training.optimise import Count, Loss, accumulated_loss, learned_tokens
 from inkfish.training.resources import cores, keep_freed_memory, memory_advice
 from inkfish.training.run import forget, locked
 from inkfish.training.signals import stop_on_signals
@@ -45,9 +49,12 @@ from inkfish.weights.checkpoint import Checkpoint
 __all__ = ["Config", "Result", "run"]
 
 Train = Literal["all", "transformer", "lora"]
-WHOLE = {"last": (1, 1000), "lora_rank": (1, 4096)}
+Goal = Literal["text", "chat"]
+WHOLE = {"last": (1, 1000), "lora_rank": (1, 4096), "candidates": (2, 100), "history": (0, 1000)}
+WHOLE |= {"permutations": (1, 100)}
 REAL = {"epochs": (1e-3, 1e6), "noise": (0, 0.9), "lora_alpha": (1e-3, 1e6), "lora_dropout": (0, 0.99)}
-CHOICES = {"train": get_args(Train), "form": get_args(Form)}
+REAL |= {"lm_coef": (0, 1e3), "mc_coef": (0, 1e3)}
+CHOICES = {"train": get_args(Train), "form": get_args(Form), "task": get_args(Goal)}
 MAY_CHANGE = (*training_settings.MAY_CHANGE, "model", "epochs")
 PROBES = 2
 """Batches that are computed before the start to see how long one takes; the first is not counted."""
@@ -60,6 +67,8 @@ class Config(Training):
     out: Path = Path("runs/finetune")
     model: str = "starter"
     """What to start from: a model's name, its folder, or a run."""
+    task: Goal = "text"
+    """What is learned: texts, or to talk with a persona (chat): then data are dialogues, see docs/chat.md."""
     form: Form = "documents"
     """Of plain text: a file is a document, or each line is (lines), or each line is "this = that" (pairs)."""
     template: str | None = None
@@ -90,13 +99,25 @@ class Config(Training):
     batch: int = 8
     optimizer: OptimizerName = "adamw"
     lr: float | None = None
-    """Peak learning rate; by default 3e-4, for lora 1e-3."""
+    """Peak learning rate; by default 3e-4, for lora 1e-3, for chat 6.25e-5."""
     weight_decay: float = 0.01
     schedule: ScheduleName = "linear"
     warmup: int = 10
     """Steps over which the learning rate rises, at most a quarter of all."""
     noise: float = 0.0
     """Probability that the model reads a random token instead of the right one."""
+    candidates: int = 2
+    """For chat: replies to choose among in each example, the right one included."""
+    history: int = 2
+    """For chat: exchanges kept before that of the reply; 2 are five turns."""
+    permutations: int = 1
+    """For chat: times each example comes in an epoch, with the persona's sentences in another order."""
+    lm_coef: float = 1.0
+    """For chat: weight of the loss of the right reply's tokens."""
+    mc_coef: float = 1.0
+    """For chat: weight of the loss of the choice among the candidates."""
+    original_segments: bool = False
+    """For chat: segments counted as TransferTransfo's code does, wrong for even histories."""
     evaluate_every: int = 50
     give_up_after: int = 5
     sample_every: int = 100
@@ -142,6 +163,10 @@ def run(config: Config) -> Result:
     Raises:
         InkfishError: what the user can put right, in one line; what was saved before stays.
     """
+    if config.task == "chat":
+        from inkfish.recipes import chat  # here: that recipe is made of parts of this one
+
+        return chat.run(config)
     keep_freed_memory()
     folder = hub.find(config.model)
     with locked(config.out), display() as screen:
@@ -278,15 +303,26 @@ def plan(model: GPT2, source: Windows, config: Config, corpus: Corpus, screen: D
         screen.say("the text is too short to hold any out: no validation")
 
 
-def probe(model: GPT2, source: Windows, config: Config) -> float:
+def probe(
+    model: GPT2,
+    source: Source,
+    config: Config,
+    *,
+    heads: Mapping[str, ScalarHead] | None = None,
+    loss: Loss = language_loss,
+    count: Count = learned_tokens,
+) -> float:
     """Return the seconds that a batch takes there and back; nothing is changed, random numbers included."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    everything = with_heads(model, heads or {})
+    parameters = [p for p in everything.parameters() if p.requires_grad]
     stream = batches(source, size=config.sequences_at_once, seed=config.seed)
     devices = [torch.cuda.current_device()] if config.device == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         for _ in range(PROBES):
             began = time.perf_counter()
-            accumulated_loss(model, [next(stream)], parameters, precision=config.precision)
+            accumulated_loss(
+                model, [next(stream)], parameters, loss=loss, count=count, precision=config.precision
+            )
             seconds = time.perf_counter() - began
     for parameter in parameters:
         parameter.grad = None
