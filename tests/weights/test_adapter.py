@@ -41,9 +41,10 @@ def made_by_peft(base: Path, folder: Path, **settings: Any) -> dict[str, Any]:
     from transformers import GPT2LMHeadModel
 
     torch.manual_seed(5)
+    config: Any = peft.LoraConfig
     plain: Any = GPT2LMHeadModel.from_pretrained(base)
-    settings = {"task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 24, "lora_dropout": 0.1} | settings
-    tuned: Any = peft.get_peft_model(plain, peft.LoraConfig(**settings))
+    settings = {"task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 24, "lora_dropout": 0.1, **settings}
+    tuned: Any = peft.get_peft_model(plain, config(**settings))
     with torch.no_grad():
         for name, parameter in tuned.named_parameters():
             if "lora_" in name:

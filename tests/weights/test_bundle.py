@@ -149,7 +149,7 @@ def test_a_table_without_header_is_no_checkpoint(tmp_path: Path) -> None:
 def test_an_index_of_any_size_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "model.ckpt.index").open("wb") as file:
         file.truncate(1 << 40)
-    with pytest.raises(ModelError, match=r"it has 1,099,511,627,776 bytes, the limit is 524,288"):
+    with pytest.raises(ModelError, match=r"index has 1,099,511,627,776 bytes; the limit is 524,288"):
         read(tmp_path)
 
 
@@ -170,6 +170,20 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     (tmp_path / "run1" / "model-7.data-00001-of-00003").unlink()
     with pytest.raises(ModelError, match=r"has no model-7.data-00001-of-00003, which model-7.index names"):
         read(tmp_path / "run1", "model-7")
+
+
+def test_a_shard_that_can_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bundle(tmp_path / "model.ckpt", VALUES)
+    index = read_index(tmp_path / "model.ckpt.index")
+
+    def refuse(path: Path, *arguments: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(
+        ModelError, match=r"data-00000-of-00001 is not a sound .* \(Permission denied\); copy"
+    ):
+        read_tensors(tmp_path, "model.ckpt", index, ["a"])
 
 
 def test_shards_cut_lengthened_or_flipped(tmp_path: Path) -> None:

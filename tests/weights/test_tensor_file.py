@@ -195,6 +195,16 @@ def test_damage_is_refused_in_one_line(tmp_path: Path, damage: str) -> None:
     assert len(str(caught.value)) < 400 + len(str(path))
 
 
+def test_files_that_go_away_or_change_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        ModelError, match=r"other is not a whole safetensors file \(No such file or directory\)"
+    ):
+        map_file(path.with_name("other"))
+    monkeypatch.setattr("os.path.samestat", lambda a, b: False)
+    with pytest.raises(ModelError, match=r"\(it was replaced while it was read\); fetch or copy"):
+        map_file(path)
+
+
 MEASURE = """
 import re, sys
 from pathlib import Path

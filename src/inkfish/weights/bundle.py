@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inkfish.errors import ModelError
-from inkfish.untrusted import member, shown
+from inkfish.untrusted import member, read_bytes, shown
 from inkfish.weights.table import TableError, entries, masked_crc, varint
 from inkfish.weights.tensor_file import from_bfloat16
 
@@ -78,11 +78,7 @@ def read_index(path: Path) -> Index:
     Raises:
         ModelError: it is damaged, or larger than INDEX_LIMIT.
     """
-    with path.open("rb") as file:
-        data = file.read(INDEX_LIMIT + 1)
-    if len(data) > INDEX_LIMIT:
-        size = path.stat().st_size
-        raise damaged(path, f"it has {size:,} bytes, the limit is {INDEX_LIMIT:,}")
+    data = read_bytes(path, limit=INDEX_LIMIT)
     try:
         return parse_index(memoryview(data))
     except TableError as error:
@@ -218,11 +214,16 @@ def map_shard(path: Path, held: Iterable[Entry]) -> memoryview:
         if entry.offset != end:
             raise damaged(path, f"a tensor begins at byte {entry.offset:,}, expected {end:,}")
         end = entry.offset + entry.size
-    size = path.stat().st_size
-    if size != end:
-        raise damaged(path, f"it has {size:,} bytes, expected {end:,}")
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if end else memoryview(b"")
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            if size != end:
+                raise damaged(path, f"it has {size:,} bytes, expected {end:,}")
+            return (
+                memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if end else memoryview(b"")
+            )
+    except OSError as error:
+        raise damaged(path, str(error.strerror)) from None
 
 
 def bytes_of(entry: Entry, shards: Mapping[int, memoryview]) -> memoryview:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from inkfish.config import SIZES, ModelConfig
 from inkfish.errors import ModelError
-from inkfish.untrusted import member, read_object, shown
+from inkfish.untrusted import JSON_LIMIT, member, read_bytes, read_object, shown
 from inkfish.weights.bundle import TYPES, Entry, read_index, read_tensors
 from inkfish.weights.checkpoint import Checkpoint, check_shapes
 
@@ -103,8 +103,8 @@ def latest(folder: Path) -> str:
     """
     pointer = member(folder, "checkpoint")
     if pointer is not None:
-        with pointer.open(encoding="utf-8", errors="replace") as file:
-            said = re.search(r'^model_checkpoint_path: "([^"\n]*)"', file.read(1 << 16), re.MULTILINE)
+        text = read_bytes(pointer, limit=JSON_LIMIT).decode(errors="replace")
+        said = re.search(r'^model_checkpoint_path: "([^"\n]*)"', text, re.MULTILINE)
         if said is None:
             raise ModelError(
                 f'{pointer} has no line model_checkpoint_path: "…"; delete it to take the latest'

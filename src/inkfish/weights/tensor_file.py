@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import math
 import mmap
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,16 +65,18 @@ def map_file(path: Path) -> dict[str, StoredTensor]:
     Raises:
         ModelError: the file is not a safetensors file, is damaged, or its header is larger than HEADER_LIMIT.
     """
-    header_size = checked_header_size(path)
     from safetensors import SafetensorError, safe_open  # here: `inkfish models --help` needs no Rust library
 
     try:
-        with safe_open(path, framework="numpy"):
-            pass
+        with path.open("rb") as file:
+            header_size = checked_header_size(path, file)
+            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            with safe_open(path, framework="numpy"):
+                pass
+            if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                raise damaged(path, "it was replaced while it was read")
     except (SafetensorError, OSError) as error:
-        raise damaged(path, shown(error)) from None
-    with path.open("rb") as file:
-        view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        raise damaged(path, shown(getattr(error, "strerror", None) or error)) from None
     header = parse_object(bytes(view[8 : 8 + header_size]), f"the header of {path}")
     header.pop("__metadata__", None)
     return {name: stored(entry, view[8 + header_size :]) for name, entry in header.items()}
@@ -85,11 +88,10 @@ def stored(entry: dict[str, Any], data: memoryview) -> StoredTensor:
     return StoredTensor(entry["dtype"], tuple(entry["shape"]), data[start:end])
 
 
-def checked_header_size(path: Path) -> int:
+def checked_header_size(path: Path, file: BinaryIO) -> int:
     """Return the header's length, refusing what the library would accept or spend much memory on."""
-    with path.open("rb") as file:
-        start = file.read(9)
-        file_size = file.seek(0, 2)
+    start = file.read(9)
+    file_size = file.seek(0, 2)
     if len(start) < 9:
         raise damaged(path, f"the file ends after {len(start)} bytes")
     (size,) = struct.unpack("<Q", start[:8])
