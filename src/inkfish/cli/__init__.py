@@ -30,6 +30,7 @@ COMMANDS = {
         "summarize": "Summarize a text.",
         "answer": "Answer questions.",
         "chat": "Talk with a persona.",
+        "serve": "Serve models: OpenAI's API, and pages for the browser.",
     },
     "Make a model": {
         "finetune": "Go on training a model on your own texts.",

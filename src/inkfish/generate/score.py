@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from inkfish.generate.draft import named
 from inkfish.generate.results import Score, ScoredToken
 from inkfish.tokenizer import StreamDecoder, Tokenizer
 
-__all__ = ["score"]
+__all__ = ["score", "scoring", "summary"]
 
 CHUNK = 128
 """Positions whose logits are held at once: 26 MB at GPT-2's vocabulary."""
@@ -37,16 +37,24 @@ def score(
     Raises:
         ModelError: the logits are not finite.
     """
+    tokens = list(scoring(backend, tokenizer, ids, start=start, top=top, stride=stride))
+    return summary(tokens, tokenizer, stride)
+
+
+def scoring(
+    backend: Backend, tokenizer: Tokenizer, ids: Sequence[int], *, start: int | None, top: int, stride: int
+) -> Generator[ScoredToken]:
+    """Yield the tokens of `score` one by one, for those who have other things to do in between."""
     inputs = [*([] if start is None else [start]), *ids]
-    texts = token_texts(ids, tokenizer)
-    tokens = [] if start is not None else [ScoredToken(ids[0], texts[0], None, None)]
+    texts = iter(token_texts(ids, tokenizer))
+    if start is None:
+        yield ScoredToken(ids[0], next(texts), None, None)
     for position, logits in enumerate(all_logits(backend, inputs[:-1], stride), 1):
         token = inputs[position]
         mass = log_sum_exp(logits)
         found = named(alternatives(logits, top, mass), tokenizer)
         logprob = float(logits[token]) - mass
-        tokens.append(ScoredToken(token, texts[len(tokens)], logprob, rank(logits, token), found))
-    return summary(tokens, tokenizer, stride)
+        yield ScoredToken(token, next(texts), logprob, rank(logits, token), found)
 
 
 def all_logits(backend: Backend, inputs: Sequence[int], stride: int) -> Iterator[NDArray[np.float32]]:

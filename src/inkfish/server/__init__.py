@@ -7,9 +7,11 @@ serve(app, Settings())
 from __future__ import annotations
 
 from inkfish.server.app import create_app
+from inkfish.server.models import How
 from inkfish.server.problems import RequestError
 from inkfish.server.running import listen, serve
+from inkfish.server.service import Service
 from inkfish.server.settings import Limits, Settings
 from inkfish.server.site import Page
 
-__all__ = ["Limits", "Page", "RequestError", "Settings", "create_app", "listen", "serve"]
+__all__ = ["How", "Limits", "Page", "RequestError", "Service", "Settings", "create_app", "listen", "serve"]

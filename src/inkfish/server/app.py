@@ -1,40 +1,45 @@
-"""The one app: guards, errors, pages, and whatever routers it is given."""
+"""The one app: guards, errors, the API, and pages."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 import inkfish
 from inkfish.server import enter, site
+from inkfish.server.api import routers
 from inkfish.server.guards import Guard
 from inkfish.server.problems import handle_errors
+from inkfish.server.service import Service
 from inkfish.server.settings import Settings
 from inkfish.server.site import Page
 
 __all__ = ["create_app"]
 
 
-def create_app(
-    settings: Settings, *, pages: Sequence[Page] = (), routers: Sequence[APIRouter] = ()
-) -> ASGIApp:
+def create_app(settings: Settings, *, pages: Sequence[Page] = (), service: Service | None = None) -> ASGIApp:
     """Return an app behind its guards.
 
     Args:
         settings: where it listens and who may talk to it.
         pages: served with their routers; the first one is also /.
-        routers: further addresses, such as those of the API.
+        service: the models behind the API; None has no API.
     """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        opening = None if service is None else asyncio.create_task(service.open())
         yield
         for page in pages:
             if page.close is not None:
                 page.close()
+        if service is not None and opening is not None:
+            await asyncio.gather(opening, return_exceptions=True)
+            await service.close()
 
     app = FastAPI(
         title="inkfish",
@@ -48,6 +53,9 @@ def create_app(
     handle_errors(app)
     app.include_router(enter.router(settings.key))
     app.include_router(site.routes(pages))
-    for router in [*routers, *(page.router for page in pages if page.router is not None)]:
+    for router in [] if service is None else routers(service):
         app.include_router(router)
+    for page in pages:
+        if page.router is not None:
+            app.include_router(page.router)
     return Guard(app, settings)

@@ -36,6 +36,9 @@ CODES = {
     500: "server_error",
     503: "unavailable",
 }
+BRANCHES = frozenset({"str", "int", "float", "list[", "const", "none", "nulla"})
+"""Names (or their beginnings) that pydantic gives to the kinds of a value that may be of several."""
+LONGEST_NAME = 100
 ErrorBody = dict[str, dict[str, str | None]]
 
 
@@ -103,20 +106,27 @@ def of_exception(error: Exception) -> RequestError:
 
 
 def of_validation(errors: list[Any]) -> RequestError:
-    """Return what to answer to a body that does not fit: the first fault, named, its value left out."""
-    first = errors[0]
-    structural = ("list[", "function-", "str", "nullable")
-    names = [part for part in first["loc"][1:] if not str(part).startswith(structural)]
-    param = ".".join(map(str, names)) or None
-    if first["type"] == "extra_forbidden":
-        return RequestError(
-            400, f"there is no parameter {param} here; leave it out", param=param, code="unknown_parameter"
-        )
-    if first["type"] == "missing":
-        return RequestError(400, f"{param or 'a body'} is missing", param=param, code="missing_parameter")
-    message = str(first["msg"]).removeprefix("Value error, ")
-    text = f"{param}: {message}" if param else message
-    return RequestError(400, text, param=param, code="invalid_value")
+    """Return what to answer to a body that does not fit: its worst fault, named, the value left out."""
+    fault = max(errors, key=closeness)
+    names = [str(part) for part in fault["loc"][1:]]
+    param = ".".join(name for name in names if name not in BRANCHES and name[:5] not in BRANCHES)
+    param = param[:LONGEST_NAME]
+    match fault["type"]:
+        case "extra_forbidden":
+            message, code = f"there is no parameter {param} here; leave it out", "unknown_parameter"
+        case "none_required":
+            message, code = f"GPT-2 can't serve {param}; leave it out", "unsupported_parameter"
+        case "missing":
+            message, code = f"{param or 'a body'} is missing", "missing_parameter"
+        case _:
+            said = str(fault["msg"])
+            message, code = f"{param}: {said}" if param else said, "invalid_value"
+    return RequestError(400, message, param=param or None, code=code)
+
+
+def closeness(fault: Any) -> tuple[bool, int]:
+    """Say how much a fault tells: of a value that may be of several kinds, the kind that it nearly is."""
+    return not str(fault["type"]).endswith("_type"), len(fault["loc"])
 
 
 def handle_errors(app: FastAPI) -> None:

@@ -83,6 +83,7 @@ def serve(
     *,
     listener: socket.socket | None = None,
     leaving: Callable[[], None] = lambda: None,
+    started: Callable[[Callable[[], None]], None] = lambda end: None,
 ) -> None:
     """Serve an app until SIGINT or SIGTERM.
 
@@ -91,8 +92,11 @@ def serve(
         settings: its.
         listener: what `listen` returned; None listens now.
         leaving: called when the server begins to end.
+        started: is given a function that ends the server, to be called from any thread.
 
     Raises:
         SettingError: it can't listen there.
     """
-    make_server(app, settings, leaving=leaving).run(sockets=[listener or listen(settings)])
+    server = make_server(app, settings, leaving=leaving)
+    started(server.leave)
+    server.run(sockets=[listener or listen(settings)])
