@@ -128,7 +128,7 @@ def test_json(inkfish: Inkfish, model: str, writer: LanguageModel) -> None:
             (token.id, token.text, token.logprob) for token in sample.tokens
         ]
         assert [each["top"][0]["id"] for each in found["tokens"]] == [t.top[0].id for t in sample.tokens]
-    assert value["usage"] == {"prompt_tokens": 2, "completion_tokens": 24}
+    assert value["usage"] == {"prompt_tokens": 2, "completion_tokens": 24, "cached_tokens": 0}
     assert set(value["timings"]) == {"first_token", "total", "tokens_per_second"}
 
 

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, GPT2LMHeadModel
 
 from inkfish.backends import native
 from inkfish.errors import ContextError, ModelError, SettingError, TokenizerError
-from inkfish.generate import Completion, LanguageModel, Prompt, load
+from inkfish.generate import Completion, Kept, LanguageModel, Prompt, load
 from inkfish.sampling import Sampling
 from inkfish.tokenizer import Tokenizer
 from inkfish.tokenizer.vocabulary import Vocabulary
@@ -316,3 +316,38 @@ def test_greedy_texts_are_those_of_transformers(
     ].tolist()
     found = model.generate("Once upon", temperature=0.0, max_tokens=50, stop_ids=(), **ours)
     assert [token.id for token in found.samples[0].tokens] == expected
+
+
+def test_guessing_changes_no_text_and_no_event(byte_folder: Path) -> None:
+    """Streams, stop strings that cut a step's tokens in two, samples, at any temperature."""
+    if not native.available():
+        pytest.skip("the native back end was not compiled")
+    plain, guessing = (load(byte_folder, backend="native", speculate=on) for on in (False, True))
+    for temperature in (0.0, 0.3, 1.0):
+        for stop in ((), ("b",), ("ca", "  a")):
+            settings: dict[str, Any] = {
+                "max_tokens": 40,
+                "temperature": temperature,
+                "stop": stop,
+                "logit_bias": LATIN,
+                "seed": 3,
+                "n": 3,
+                "top": 2,
+            }
+            prompt = "abcabcabc ab ab ab"
+            one, other = (model.generate(prompt, **settings) for model in (plain, guessing))
+            assert one.samples == other.samples
+            assert one.usage == other.usage
+            stream = guessing.stream(prompt, **settings)
+            pieces = [piece for piece in stream if piece.sample == 1]
+            assert "".join(map(str, pieces)) == one.samples[1].text
+
+
+def test_usage_tells_what_was_kept(model: LanguageModel) -> None:
+    kept = Kept(model.backend)
+    for text, cached in (("Once upon", 0), ("Once upon a time", 9), ("Once more", 5)):
+        stream = model.stream(text, kept=kept, max_tokens=1, seed=1)
+        assert list(stream) is not None
+        assert stream.completion.usage.cached_tokens == cached
+        assert stream.completion.usage.prompt_tokens == len(text)
+    kept.close()

@@ -14,7 +14,7 @@ import pytest
 import inkfish
 from inkfish.backends import native
 from inkfish.errors import MissingExtraError, ModelError, SettingError
-from inkfish.generate import load
+from inkfish.generate import load, loading
 
 
 def test_load_is_there_without_weight() -> None:
@@ -91,6 +91,11 @@ def test_a_default_that_we_do_not_take_names_its_file(folder: Path) -> None:
             "dtype is 'int8'; the torch back end has float32, bfloat16, float16",
         ),
         ({"backend": "torch", "threads": 0}, "threads is 0; it must be a whole number, 1 or more"),
+        (
+            {"backend": "reference", "device": "cuda"},
+            "device is 'cuda'; the reference back end runs on the CPU: use torch, or leave",
+        ),
+        ({"device": "toaster"}, "device is 'toaster'; torch finds no such device here: use cpu"),
     ],
 )
 def test_what_does_not_exist_is_refused(byte_folder: Path, settings: dict[str, Any], message: str) -> None:
@@ -111,3 +116,35 @@ def test_without_torch_its_back_end_names_the_extra(
     monkeypatch.delitem(sys.modules, "inkfish.backends.torch", raising=False)
     with pytest.raises(MissingExtraError, match=r"the torch back end needs the extra \[train\]: pip install"):
         load(byte_folder, backend="torch")
+
+
+@pytest.mark.parametrize(
+    ("settings", "backend"),
+    [({"device": "cpu"}, None), ({"device": "cpu", "backend": "torch"}, "torch"), ({"device": "auto"}, None)],
+)
+def test_devices_choose_the_back_end(
+    byte_folder: Path, settings: dict[str, Any], backend: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    made = load(byte_folder, **settings).backend
+    assert type(made) is type(load(byte_folder, backend=backend).backend)
+
+
+def test_auto_asks_torch_only_where_a_gpu_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", lambda self: str(self) == "/dev/nvidiactl")
+        assert loading.wants_torch("auto")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", lambda self: False)
+        assert not loading.wants_torch("auto")
+    assert loading.wants_torch("cuda")
+    assert not loading.wants_torch(None)
+
+
+def test_guessing_is_the_default_where_it_changes_no_bit(byte_folder: Path) -> None:
+    if native.available():
+        assert load(byte_folder, backend="native").speculate
+        assert not load(byte_folder, backend="native", speculate=False).speculate
+    assert not load(byte_folder, backend="reference").speculate
+    assert load(byte_folder, backend="reference", speculate=True).speculate

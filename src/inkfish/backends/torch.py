@@ -38,14 +38,15 @@ def load(
     Args:
         config: the model's shape.
         tensors: its weights, of any float type.
-        dtype: "float32" (the default), "bfloat16" or "float16".
+        dtype: "float32", "bfloat16" or "float16"; None is bfloat16 on a GPU, else float32.
         threads: CPU threads for all of torch in this process; None leaves them as they are.
         device: torch's name of a device; None is the first GPU, or the CPU where there is none.
 
     Raises:
-        SettingError: a type that is none of these.
+        SettingError: a type that is none of these, or a device that is not here.
     """
-    name = dtype or "float32"
+    place = check_device(device)
+    name = dtype or ("bfloat16" if place.type == "cuda" else "float32")
     if name not in DTYPES:
         raise SettingError(
             f"dtype is {name!r}; the torch back end has {', '.join(DTYPES)}: choose one of them",
@@ -53,13 +54,30 @@ def load(
         )
     if threads is not None:
         torch.set_num_threads(threads)
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     with torch.device("meta"):  # neither memory nor time for an initialisation that is overwritten
         model = GPT2(config)
     model = model.to_empty(device="cpu")
     model.load_tensors(tensors)
-    return TorchBackend(model.to(device=device, dtype=DTYPES[name]).eval(), name)
+    return TorchBackend(model.to(device=place, dtype=DTYPES[name]).eval(), name)
+
+
+def check_device(name: str | None) -> torch.device:
+    """Return a device by its name, or the best one there is.
+
+    Raises:
+        SettingError: torch does not know it, or sees none such here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):  # what torch raises for names, missing devices and missing builds
+        raise SettingError(
+            f"device is {name!r}; torch finds no such device here: use cpu, or a torch that was built for it",
+            param="device",
+        ) from None
+    return device
 
 
 @dataclass

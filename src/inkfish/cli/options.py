@@ -38,6 +38,11 @@ class ModelOptions:
     """What computes: native (fast, CPU), reference (numpy), torch (GPU); by default the best there is."""
     threads: int | None = None
     """CPU threads; by default one for each core."""
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    """Where it runs: cpu, the default; cuda, a GPU, by torch; auto, a GPU if there is one."""
+    speculate: bool | None = None
+    """Guess tokens by looking them up in prompt and text, which makes texts that repeat faster and changes
+    none. By default where it changes no bit: with the native back end."""
 
     def given(self) -> dict[str, Any]:
         """The options that were set, but for the model's name, as keyword arguments of `inkfish.load`."""

@@ -39,6 +39,7 @@ def completion_json(completion: Completion, *, tokens: bool) -> dict[str, Any]:
         "usage": {
             "prompt_tokens": usage.prompt_tokens,
             "completion_tokens": usage.completion_tokens,
+            "cached_tokens": usage.cached_tokens,
         },
         "timings": {
             "first_token": timings.first_token,

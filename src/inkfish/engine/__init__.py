@@ -262,9 +262,7 @@ class Engine:
         """Feed each row its last token and what is guessed to follow, all in one call; choose what comes."""
         if not rows:
             return
-        price = self.cost.share(len(rows)) * len(rows)
-        context = self.backend.config.n_positions
-        guesses = [[] if row.lookup is None else row.lookup.guess(row.room(context), price) for row in rows]
+        guesses = self.guesses(rows) if self.speculate else [[] for _ in rows]
         start = time.perf_counter()
         try:
             found = self.scores(rows, guesses)
@@ -274,6 +272,12 @@ class Engine:
         self.cost.note(sum(map(len, found)), time.perf_counter() - start)
         for row, guess, scores in zip(rows, guesses, found, strict=True):
             self.accept(row, guess, scores)
+
+    def guesses(self, rows: Sequence[Row]) -> list[list[int]]:
+        """Return for each row the tokens that are worth trying after its last one."""
+        price = self.cost.share(len(rows)) * len(rows)
+        context = self.backend.config.n_positions
+        return [[] if row.lookup is None else row.lookup.guess(row.room(context), price) for row in rows]
 
     def decode_apart(self, rows: Sequence[Row]) -> None:
         """Decode one by one after a failure, so that only those fail that can't be decoded."""

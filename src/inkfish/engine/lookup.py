@@ -10,8 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 __all__ = ["Cost", "Lookup"]
 
 NGRAMS = (3, 2)
@@ -91,13 +89,16 @@ class Lookup:
         """Return how many guessed tokens give the most tokens in a unit of time."""
         if self.next is None:
             return 0
-        best, count, chance, tokens = 1.0, 0, 1.0, 1.0
-        for n in range(1, most + 1):
-            chance *= self.right[min(self.streak + n - 1, len(STREAKS) - 1)]
+        count, chance, tokens, rate = 0, 1.0, 1.0, 1.0
+        while count < most:
+            chance *= self.right[min(self.streak + count, len(STREAKS) - 1)]
+            if (
+                chance <= share * rate
+            ):  # one more would bring less than the others do; those after it even less
+                break
+            count += 1
             tokens += chance
-            rate = tokens / (1 + share * n)
-            if rate > best:
-                best, count = rate, n
+            rate = tokens / (1 + share * count)
         return count
 
 
@@ -107,21 +108,23 @@ class Cost:
     DECAY = 0.98
 
     def __init__(self) -> None:
-        self.moments = np.zeros(5)  # decayed sums of 1, rows, seconds, rows², rows · seconds
+        self.count = self.rows = self.seconds = self.squares = self.products = 0.0  # decayed sums
 
     def note(self, rows: int, seconds: float) -> None:
         """Take the measurement of a call."""
-        count, _, total = self.moments[:3]
-        if count > WEIGHT:  # a call that was interrupted says little
-            seconds = min(seconds, OUTLIER * total / count)
-        self.moments = self.moments * self.DECAY + (1, rows, seconds, rows * rows, rows * seconds)
+        if self.count > WEIGHT:  # a call that was interrupted says little
+            seconds = min(seconds, OUTLIER * self.seconds / self.count)
+        self.count = self.count * self.DECAY + 1
+        self.rows = self.rows * self.DECAY + rows
+        self.seconds = self.seconds * self.DECAY + seconds
+        self.squares = self.squares * self.DECAY + rows * rows
+        self.products = self.products * self.DECAY + rows * seconds
 
     def share(self, rows: int) -> float:
         """Return what one more row adds to a call of so many, as a part of its time, from 0.01 to 1."""
-        count, x, y, xx, xy = self.moments
-        spread = count * xx - x * x
-        if spread <= 1e-3 * count:  # all calls had as many rows
+        spread = self.count * self.squares - self.rows * self.rows
+        if spread <= 1e-3 * self.count:  # all calls had as many rows
             return SHARE
-        each = (count * xy - x * y) / spread
-        whole = y / count + each * (rows - x / count)
-        return float(np.clip(each / whole, 0.01, 1.0)) if whole > 0 else SHARE
+        each = (self.count * self.products - self.rows * self.seconds) / spread
+        whole = self.seconds / self.count + each * (rows - self.rows / self.count)
+        return min(max(each / whole, 0.01), 1.0) if whole > 0 else SHARE

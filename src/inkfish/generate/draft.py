@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from inkfish.engine import Alternative, Event, Failed, Finish, Slid, Token
+from inkfish.engine import Alternative, Event, Failed, Finish, Reused, Slid, Token
 from inkfish.errors import SettingError
 from inkfish.generate.results import FinishReason, Sample, TextAlternative, TextToken
 from inkfish.tokenizer import StreamDecoder, Tokenizer
@@ -138,6 +138,8 @@ class Draft:
         self.slid: list[int] = []
         self.drawn = 0
         """How many tokens were drawn, a stop token included."""
+        self.reused = 0
+        """How many tokens of the prompt did not have to be read."""
         self.cut = False
         """Whether the text ends before what was drawn: at a stop string, or with a sentence."""
         self.finish_reason: FinishReason | None = None
@@ -154,6 +156,9 @@ class Draft:
         match event:
             case Token():
                 return self.add(event)
+            case Reused():
+                self.reused = event.length
+                return ""
             case Slid():
                 self.slid.append(event.position)
                 return ""

@@ -111,6 +111,6 @@ class Progress:
             prompt=self.job.prompt,
             seed=self.job.request.seed,
             samples=tuple(draft.sample() for draft in self.drafts),
-            usage=Usage(len(self.job.request.prompt), drawn),
+            usage=Usage(len(self.job.request.prompt), drawn, self.drafts[0].reused),
             timings=Timings(self.first, seconds, drawn / seconds if seconds else 0.0),
         )

@@ -74,6 +74,7 @@ class LanguageModel:
         max_tokens: int = MAX_TOKENS,
         stop_ids: Sequence[int] | None = None,
         end_at_sentence: bool = False,
+        speculate: bool = False,
     ) -> None:
         """Put a model together; `inkfish.load` does it from a folder.
 
@@ -85,6 +86,7 @@ class LanguageModel:
             max_tokens: likewise.
             stop_ids: tokens that end a text; None is the tokenizer's end token.
             end_at_sentence: likewise a default for calls that do not say.
+            speculate: guess tokens where that pays, see `inkfish.engine.Engine`.
         """
         self.backend = backend
         self.tokenizer = tokenizer
@@ -92,6 +94,7 @@ class LanguageModel:
         self.defaults = defaults if defaults is not None else Sampling()
         self.max_tokens = max_tokens
         self.end_at_sentence = end_at_sentence
+        self.speculate = speculate
         end = () if tokenizer.end is None else (tokenizer.end,)
         self.stop_ids = tuple(stop_ids) if stop_ids is not None else end
 
@@ -243,7 +246,7 @@ class LanguageModel:
                     running[next(handles)] = progress, sample
                     yield dataclasses.replace(progress.job.request, sample=sample)
 
-        engine = Engine(self.backend, kept=kept)
+        engine = Engine(self.backend, kept=kept, speculate=self.speculate)
         with closing(engine.run(requests())) as events:
             for handle, event in events:
                 progress, sample = running[handle]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ def load(
     backend: str | None = None,
     dtype: str | None = None,
     threads: int | None = None,
+    device: str | None = None,
+    speculate: bool | None = None,
 ) -> LanguageModel:
     """Return a model, ready to write.
 
@@ -43,25 +46,33 @@ def load(
         dtype: the type that the weights are held in; None or "auto" is the fastest that predicts nearly as
             float32 does (`inkfish.generate.gate`). Use "float32" to measure with.
         threads: CPU threads of the native or the torch back end; None is one for each core.
+        device: "cpu", "cuda" or another of torch's names, which implies the torch back end; "auto" is a GPU
+            where torch finds one, else the CPU. None is the CPU, but for the torch back end like "auto".
+        speculate: guess tokens by looking them up in the text so far, where that pays. None is yes where it
+            changes no bit of any text (native), else no.
 
     Raises:
         ModelError: there is no such model, or it is damaged.
         TokenizerError: its vocabulary is damaged.
-        SettingError: a back end or type that does not exist.
+        SettingError: a back end, type or device that is not here.
         MissingExtraError: torch is not installed.
     """
+    from inkfish.backends.native import NativeBackend  # here: the command line's help does not need it
+
     folder = hub.find(str(name))
     checkpoint = read(folder)
     config, generation = checkpoint.config, checkpoint.generation
     tokenizer = Tokenizer.load(folder, vocab_size=config.vocab_size)
     ends = [i for i in (*generation.eos_token_ids, checkpoint.eos) if i is not None and i < config.vocab_size]
+    made = make_backend(folder, checkpoint, backend=backend, dtype=dtype, threads=threads, device=device)
     return LanguageModel(
-        make_backend(folder, checkpoint, backend=backend, dtype=dtype, threads=threads),
+        made,
         tokenizer,
         name=str(name),
         defaults=sampling_defaults(generation),
         max_tokens=generation.max_new_tokens or MAX_TOKENS,
         stop_ids=tuple(dict.fromkeys(ends)) or None,
+        speculate=isinstance(made, NativeBackend) if speculate is None else speculate,
     )
 
 
@@ -79,25 +90,48 @@ def sampling_defaults(said: GenerationDefaults) -> Sampling:
 
 
 def make_backend(
-    folder: Path, checkpoint: Checkpoint, *, backend: str | None, dtype: str | None, threads: int | None
+    folder: Path,
+    checkpoint: Checkpoint,
+    *,
+    backend: str | None,
+    dtype: str | None,
+    threads: int | None,
+    device: str | None = None,
 ) -> Backend:
     """Return the back end of that name with the weights of a model's folder.
 
     Raises:
-        SettingError: no such back end here, or it has no such type or number of threads.
+        SettingError: no such back end here, or it has no such type, device or number of threads.
         MissingExtraError: it needs torch, which is not installed.
     """
     dtype = None if dtype == "auto" else dtype
-    match backend or default_backend():
+    name = backend or ("torch" if wants_torch(device) else default_backend())
+    if name != "torch" and device not in (None, "auto", "cpu"):
+        raise SettingError(
+            f"device is {device!r}; the {name} back end runs on the CPU: use torch, or leave the device out",
+            param="device",
+        )
+    match name:
         case "native":
             return make_native(folder, checkpoint, dtype=dtype, threads=threads)
         case "reference":
             return make_reference(checkpoint, dtype=dtype, threads=threads)
         case "torch":
-            return make_torch(checkpoint, dtype=dtype, threads=threads)
+            return make_torch(checkpoint, dtype=dtype, threads=threads, device=device)
     raise SettingError(
         f'backend is {backend!r}; it must be "native", "reference" or "torch"', param="backend"
     )
+
+
+def wants_torch(device: str | None) -> bool:
+    """Whether a device is torch's to run on; of "auto" only where a GPU is there, to be found by torch."""
+    if device != "auto":
+        return device not in (None, "cpu")
+    if not Path("/dev/nvidiactl").exists() or importlib.util.find_spec("torch") is None:
+        return False  # torch takes a second to import; macOS and AMD say cuda or mps themselves
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def default_backend() -> str:
@@ -161,7 +195,9 @@ def make_reference(checkpoint: Checkpoint, *, dtype: str | None, threads: int | 
     return reference.load(checkpoint.config, checkpoint.tensors)
 
 
-def make_torch(checkpoint: Checkpoint, *, dtype: str | None, threads: int | None) -> Backend:
+def make_torch(
+    checkpoint: Checkpoint, *, dtype: str | None, threads: int | None, device: str | None
+) -> Backend:
     """Return the torch back end."""
     if threads is not None:
         check_whole("threads", threads, 1)
@@ -169,4 +205,5 @@ def make_torch(checkpoint: Checkpoint, *, dtype: str | None, threads: int | None
         from inkfish.backends.torch import load as load_torch
     except ModuleNotFoundError:
         raise MissingExtraError("the torch back end", "train") from None
-    return load_torch(checkpoint.config, checkpoint.tensors, dtype=dtype, threads=threads)
+    where = None if device == "auto" else device
+    return load_torch(checkpoint.config, checkpoint.tensors, dtype=dtype, threads=threads, device=where)

@@ -79,6 +79,8 @@ class Usage:
     """Tokens of the prompt, counted once for all samples."""
     completion_tokens: int
     """Tokens that were drawn for all samples, stop tokens and cut ones included."""
+    cached_tokens: int = 0
+    """Tokens of the prompt that did not have to be read: kept from an earlier sequence, see `Kept`."""
 
 
 @dataclass(frozen=True)
