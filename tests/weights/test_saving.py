@@ -92,7 +92,7 @@ while len(seen) < 12:
 
 
 def test_who_opens_the_folder_meanwhile_finds_one_edition_whole(tmp_path: Path) -> None:
-    """One process reads without pause while this one saves an edition after the other."""
+    """One process reads without pause while this one saves one edition after the other."""
     folder = tmp_path / "model"
     edition(0, folder)
     with subprocess.Popen(
@@ -103,6 +103,7 @@ def test_who_opens_the_folder_meanwhile_finds_one_edition_whole(tmp_path: Path) 
             number += 1
             assert number < 5000, "the reader did not see twelve editions"
             edition(number, folder, shard_size=300 if number % 2 else None)
+            time.sleep(0.002)
         assert process.stderr is not None
         assert process.returncode == 0, process.stderr.read()
 

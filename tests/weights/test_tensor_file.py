@@ -196,9 +196,7 @@ def test_damage_is_refused_in_one_line(tmp_path: Path, damage: str) -> None:
 
 
 def test_files_that_go_away_or_change_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        ModelError, match=r"other is not a whole safetensors file \(No such file or directory\)"
-    ):
+    with pytest.raises(ModelError, match=r"other is not a whole safetensors file \(No such file or .*\)"):
         map_file(path.with_name("other"))
     monkeypatch.setattr("os.path.samestat", lambda a, b: False)
     with pytest.raises(ModelError, match=r"\(it was replaced while it was read\); fetch or copy"):

@@ -18,7 +18,7 @@ from inkfish.errors import InkfishError, ModelError
 __all__ = ["aside", "aside_file", "sync", "unreplaced"]
 
 T = TypeVar("T")
-PAUSES = (0.0, 0.01, 0.03, 0.1, 0.3)
+PAUSES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Seconds between attempts to read a folder that is being replaced, which takes milliseconds."""
 
 
@@ -96,16 +96,13 @@ def replace_files(draft: Path, folder: Path, seal: str | None, stale: re.Pattern
     if blocked := [name for name in names if (folder / name).is_dir()]:
         raise IsADirectoryError(errno.EISDIR, f"{blocked[0]} is a folder there")
     if seal is not None:
-        (folder / seal).unlink(missing_ok=True)
-        sync(folder)
+        (folder / seal).unlink(missing_ok=True)  # journals keep the order of this and the renames
     old = [path for path in folder.iterdir() if stale is not None and stale.fullmatch(path.name)]
     try:
         for path in old:
             if path.name not in names:
                 path.unlink()
         for name in names:
-            if name == seal:
-                sync(folder)
             (draft / name).replace(folder / name)
         sync(folder)
     except OSError as error:
