@@ -1,0 +1,1 @@
+"""The label store: texts to be judged, judgements by several people, and the formats to exchange them."""

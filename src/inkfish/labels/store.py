@@ -1,0 +1,281 @@
+"""Items and labels in one SQLite file that several people and processes write at the same time.
+
+Rollback journal and synchronous=EXTRA: a label that was acknowledged is on the disk. (Before SQLite 3.51.3
+the write-ahead log could corrupt with two writers.) Labels are appended, never changed: undoing is a row too.
+Who gets which item is `inkfish.labels.queue`'s matter.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from inkfish.errors import DataError
+from inkfish.labels.records import Candidate, Item, Label, check_label, compact
+
+__all__ = ["Progress", "Settings", "Store"]
+
+VERSION = 1
+"""Of the tables."""
+LONGEST_NOTE = 10_000
+"""Characters."""
+TABLES = """
+CREATE TABLE settings(name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE items(
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, query TEXT NOT NULL, query_ids TEXT,
+    seed INTEGER NOT NULL, gold TEXT, meta TEXT NOT NULL, done INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX items_done ON items(done, id);
+CREATE TABLE candidates(
+    item INTEGER NOT NULL REFERENCES items(id), place INTEGER NOT NULL, text TEXT NOT NULL, ids TEXT,
+    origin TEXT NOT NULL, PRIMARY KEY(item, place)
+);
+CREATE TABLE labels(
+    id INTEGER PRIMARY KEY AUTOINCREMENT, request TEXT NOT NULL UNIQUE,
+    item INTEGER NOT NULL REFERENCES items(id), labeller TEXT NOT NULL, verdict TEXT NOT NULL,
+    best TEXT NOT NULL, rating REAL, note TEXT NOT NULL, shown_order TEXT NOT NULL, shown REAL, answered REAL,
+    rubric TEXT NOT NULL, tool TEXT NOT NULL, repeat INTEGER NOT NULL, meta TEXT NOT NULL
+);
+CREATE INDEX labels_item ON labels(item, labeller);
+CREATE TABLE undone(
+    label INTEGER PRIMARY KEY REFERENCES labels(id), request TEXT NOT NULL UNIQUE, at REAL NOT NULL
+);
+CREATE TABLE leases(
+    item INTEGER NOT NULL REFERENCES items(id), labeller TEXT NOT NULL, until REAL NOT NULL,
+    PRIMARY KEY(item, labeller)
+);
+CREATE VIEW given AS SELECT labels.*, items.key FROM labels JOIN items ON items.id = labels.item
+    WHERE labels.id NOT IN (SELECT label FROM undone);
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a store's items are handed out."""
+
+    overlap: int = 1
+    """Labellers that see each item."""
+    repeat_every: int = 0
+    """After so many items a labeller gets an earlier one again; 0 never."""
+    lease: float = 600.0
+    """Seconds that an item is kept for who looks at it."""
+    rubric: str = ""
+    """The instructions beside each item."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the labelling has come."""
+
+    items: int
+    """All of them."""
+    complete: int
+    """Those with as many labellers as the overlap says."""
+    labels: int
+    """Given and not undone, repeats included."""
+
+
+class Store:
+    """One file of items and labels. A connection belongs to one thread; open one in each."""
+
+    def __init__(self, path: Path, *, create: bool = False, clock: Callable[[], float] = time.time) -> None:
+        """Open a store.
+
+        Args:
+            path: the file.
+            create: make it where it is missing.
+            clock: seconds since 1970.
+
+        Raises:
+            DataError: it is missing, no label store, damaged, or of a newer version.
+        """
+        self.path, self.clock = path, clock
+        if not create and not path.is_file():
+            raise DataError(f"there is no label store {path}; inkfish prefer sample makes one", param="store")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.db = sqlite3.connect(path, timeout=60, isolation_level=None)
+            self.db.row_factory = sqlite3.Row
+            for pragma in ("journal_mode = DELETE", "synchronous = EXTRA", "foreign_keys = ON"):
+                self.db.execute(f"PRAGMA {pragma}")
+            self.prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise DataError(f"{path} can't be used as a label store: {error}", param="store") from None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self.db.close()
+
+    def prepare(self) -> None:
+        """Make the tables of a new file, and refuse one of another version."""
+        with self.writing():
+            (found,) = self.db.execute("PRAGMA user_version").fetchone()
+            if found == 0:
+                if self.db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                    raise DataError(f"{self.path} is a database of another program", param="store")
+                for statement in TABLES.split(";"):
+                    self.db.execute(statement)
+                self.db.execute(f"PRAGMA user_version = {VERSION}")
+            elif found != VERSION:
+                raise DataError(
+                    f"{self.path} has format {found}, this inkfish reads {VERSION}; update inkfish",
+                    param="store",
+                )
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Do what is inside as one transaction, all or nothing; others wait."""
+        self.db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.db.execute("ROLLBACK")
+            raise
+        self.db.execute("COMMIT")
+
+    @property
+    def settings(self) -> Settings:
+        """How items are handed out."""
+        rows = self.db.execute("SELECT name, value FROM settings")
+        return Settings(**{row["name"]: json.loads(row["value"]) for row in rows})
+
+    def set(self, settings: Settings) -> None:
+        """Change how items are handed out."""
+        with self.writing():
+            for name, value in asdict(settings).items():
+                self.db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
+
+    def add(self, items: Iterable[Item], labels: Iterable[Label] = ()) -> tuple[int, int]:
+        """Add items and labels, all or none; what is there already is left out.
+
+        Returns how many of each were new.
+
+        Raises:
+            DataError: a label that says nothing about its item, or names an item that is not there.
+        """
+        with self.writing():
+            new_items = sum(self.add_item(item) for item in items)
+            new_labels = sum(self.add_label(label) for label in labels)
+        return new_items, new_labels
+
+    def add_item(self, item: Item) -> bool:
+        """Add an item unless it is there; return whether it was new."""
+        key, meta = item.key, json.dumps(dict(item.meta))
+        cursor = self.db.execute(
+            "INSERT OR IGNORE INTO items(key, kind, query, query_ids, seed, gold, meta) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (key, item.kind, item.query, compact(item.query_ids), item.seed, compact(item.gold), meta),
+        )
+        if not cursor.rowcount:
+            return False
+        number = cursor.lastrowid
+        self.db.executemany(
+            "INSERT INTO candidates VALUES (?, ?, ?, ?, ?)",
+            [
+                (number, place, c.text, compact(c.ids), json.dumps(dict(c.origin)))
+                for place, c in enumerate(item.candidates)
+            ],
+        )
+        return True
+
+    def add_label(self, label: Label) -> bool:
+        """Add a label unless its request was answered; return whether it was new. Inside `writing`."""
+        if self.db.execute("SELECT 1 FROM labels WHERE request = ?", (label.request,)).fetchone():
+            return False
+        number, item = self.find(label.item)
+        check_label(item, label)
+        first = not self.said(number, label.labeller)
+        values: list[Any] = [label.request, number, label.labeller, label.verdict, compact(label.best)]
+        values += [label.rating, label.note[:LONGEST_NOTE], compact(label.order), label.shown, label.answered]
+        values += [label.rubric, label.tool, label.repeat, json.dumps(dict(label.meta))]
+        self.db.execute(
+            "INSERT INTO labels(request, item, labeller, verdict, best, rating, note, shown_order, shown, "
+            f"answered, rubric, tool, repeat, meta) VALUES ({','.join('?' * len(values))})",
+            values,
+        )
+        if first:
+            self.db.execute("UPDATE items SET done = done + 1 WHERE id = ?", (number,))
+        return True
+
+    def said(self, number: int, labeller: str) -> int:
+        """Return how many labels a labeller has given an item, undone ones left out."""
+        (count,) = self.db.execute(
+            "SELECT count(*) FROM given WHERE item = ? AND labeller = ?", (number, labeller)
+        ).fetchone()
+        return int(count)
+
+    def find(self, key: str) -> tuple[int, Item]:
+        """Return an item by its key, with its number.
+
+        Raises:
+            DataError: there is none.
+        """
+        row = self.db.execute("SELECT * FROM items WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            raise DataError(f"there is no item {key[:20]!r} in {self.path.name}", param="item")
+        return row["id"], self.item(row)
+
+    def item(self, row: sqlite3.Row) -> Item:
+        """Return an item from its row."""
+        rows = self.db.execute("SELECT * FROM candidates WHERE item = ? ORDER BY place", (row["id"],))
+        return Item(
+            row["kind"],
+            row["query"],
+            tuple(Candidate(c["text"], numbers(c["ids"]), json.loads(c["origin"])) for c in rows),
+            numbers(row["query_ids"]),
+            numbers(row["gold"]),
+            json.loads(row["meta"]),
+        )
+
+    def items(self) -> list[Item]:
+        """Return all items in the order in which they came."""
+        return [self.item(row) for row in self.db.execute("SELECT * FROM items ORDER BY id")]
+
+    def labels(self) -> list[Label]:
+        """Return all labels in the order in which they came, undone ones left out."""
+        return [to_label(row) for row in self.db.execute("SELECT * FROM given ORDER BY id")]
+
+    def progress(self) -> Progress:
+        """Return how far the labelling has come."""
+        items, complete = self.db.execute(
+            "SELECT count(*), coalesce(sum(done >= ?), 0) FROM items", (self.settings.overlap,)
+        ).fetchone()
+        (labels,) = self.db.execute("SELECT count(*) FROM given").fetchone()
+        return Progress(items, complete, labels)
+
+
+def numbers(text: str | None) -> tuple[int, ...] | None:
+    """Return whole numbers from a column of JSON."""
+    return None if text is None else tuple(json.loads(text))
+
+
+def to_label(row: sqlite3.Row) -> Label:
+    """Return a label from a row of `given`."""
+    return Label(
+        request=row["request"],
+        item=row["key"],
+        labeller=row["labeller"],
+        verdict=row["verdict"],
+        best=tuple(json.loads(row["best"])),
+        rating=row["rating"],
+        note=row["note"],
+        order=tuple(json.loads(row["shown_order"])),
+        shown=row["shown"],
+        answered=row["answered"],
+        rubric=row["rubric"],
+        tool=row["tool"],
+        repeat=bool(row["repeat"]),
+        meta=json.loads(row["meta"]),
+    )
