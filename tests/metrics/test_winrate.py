@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from inkfish.metrics.winrate import compare, sign_test, wilson
+
+binomtest = pytest.importorskip("scipy.stats").binomtest
+
+
+@pytest.mark.parametrize(("wins", "n"), [(172, 200), (0, 10), (10, 10), (901, 1024), (1, 3)])
+def test_wilson_and_sign_test_agree_with_scipy(wins: int, n: int) -> None:
+    test = binomtest(wins, n)
+    expected = test.proportion_ci(method="wilson")
+    found = wilson(wins, n)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert found.mean == wins / n
+    assert sign_test(wins, n - wins) == pytest.approx(test.pvalue)
+
+
+def test_no_decided_prompt_says_nothing() -> None:
+    assert wilson(0, 0) == (0, 0.5, 1)
+    assert sign_test(0, 0) == 1
+    with pytest.raises(AssertionError, match="3 of 2"):
+        wilson(3, 2)
+
+
+def test_a_comparison_counts_ties_half() -> None:
+    found = compare([1.0] * 6 + [0.5] * 2 + [0.0] * 2)
+    assert (found.wins, found.ties, found.losses) == (6, 2, 2)
+    assert found.score.mean == pytest.approx(0.7)
+    assert found.score.low < 0.7 < found.score.high
+    assert found.decided.mean == 0.75
+    assert found.p == pytest.approx(binomtest(6, 8).pvalue)
+    assert compare([1.0] * 6 + [0.5] * 2 + [0.0] * 2) == found
+
+
+def test_the_interval_covers_what_it_should() -> None:
+    # the paper's 86:14 at n = 1,024
+    assert wilson(881, 1024)[::2] == pytest.approx((0.838, 0.880), abs=2e-3)
