@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 
 import pytest
+
 from inkfish.metrics.agreement import (
     cohen_kappa,
     fleiss_kappa,

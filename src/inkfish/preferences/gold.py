@@ -25,13 +25,14 @@ DESCRIPTIVE = frozenset(
     re.findall(
         r"\w+",
         """
-        black white red green blue yellow brown grey gray purple pink orange golden silver scarlet crimson pale
-        dark bright dim shining gleaming big large huge great small little tiny tall short long wide narrow deep
-        high low thick thin heavy light soft hard smooth rough sharp round square flat hollow warm cold hot cool
-        wet dry dusty muddy misty sunny cloudy rainy snowy windy icy old young new ancient modern fresh sweet
-        bitter sour salty quiet loud silent noisy rich poor empty full clean dirty strange lovely pretty ugly
-        handsome fair fine wild gentle fierce slow quick swift steep rusty wooden stone iron silken woollen velvet
-        shaggy curly ragged crooked broken distant early late dense vast slender broad rosy ruddy glossy
+        black white red green blue yellow brown grey gray purple pink orange golden silver scarlet
+        crimson pale dark bright dim shining gleaming big large huge great small little tiny tall
+        short long wide narrow deep high low thick thin heavy light soft hard smooth rough sharp
+        round square flat hollow warm cold hot cool wet dry dusty muddy misty sunny cloudy rainy
+        snowy windy icy old young new ancient modern fresh sweet bitter sour salty quiet loud silent
+        noisy rich poor empty full clean dirty strange lovely pretty ugly handsome fair fine wild
+        gentle fierce slow quick swift steep rusty wooden stone iron silken woollen velvet shaggy
+        curly ragged crooked broken distant early late dense vast slender broad rosy ruddy glossy
         """,
     )
 )
