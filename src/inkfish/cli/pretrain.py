@@ -46,5 +46,6 @@ def pretrain(
     result = recipe.run(config)
     if result.stopped is not None:
         return 128 + result.stopped  # as the shell reports an end by a signal
-    note(f"inkfish write --model {result.folder}")
+    if result.leads:
+        note(f"inkfish write --model {result.folder}")
     return 0

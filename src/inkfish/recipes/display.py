@@ -22,14 +22,16 @@ PLAIN_SECONDS = 10.0
 class Display:
     """Shows steps and says things."""
 
-    def __init__(self, live: Progress | None = None) -> None:
-        self.live, self.pace = live, Pace()
+    def __init__(self, live: Progress | None = None, *, quiet: bool = False) -> None:
+        self.live, self.pace, self.quiet = live, Pace(), quiet
         self.task: TaskID | None = None
         self.validation: float | None = None
         self.shown_at = float("-inf")
 
     def say(self, text: str) -> None:
         """Print a line, above the live one."""
+        if self.quiet:
+            return
         if self.live is None:
             print(text, flush=True)
         else:

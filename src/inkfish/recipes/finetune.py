@@ -4,14 +4,16 @@
     inkfish finetune bios.csv --template "{race} {class} named {name}: {story}" --model gpt2 --out runs/bios
     inkfish finetune personachat_self_original.json --task chat --model gpt2 --out runs/chat
 
+    torchrun --nproc-per-node 8 -m inkfish finetune novels/ --model gpt2-xl --parallel fsdp --out runs/novels
+
 Stopped at any moment and started again by the same command, a run goes on where it was, bit for bit.
-Left out: several GPUs.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -30,18 +32,18 @@ from inkfish.heads import ScalarHead, with_heads
 from inkfish.model import GPT2
 from inkfish.recipes import settings as training_settings
 from inkfish.recipes.corpus import Corpus, open_corpus
-from inkfish.recipes.display import Display, describe_shape, display
+from inkfish.recipes.display import Display, describe_shape
 from inkfish.recipes.limits import check_choices, check_real, check_whole
 from inkfish.recipes.settings import OptimizerName, ScheduleName, Training, kept, on_this_machine
-from inkfish.recipes.steps import Result, open_run, take_steps
+from inkfish.recipes.steps import Result, divided, open_run, run_folder, take_steps
 from inkfish.tokenizer import Tokenizer
 from inkfish.training import lora
 from inkfish.training.batches import Source, Windows, batches
 from inkfish.training.loss import language_loss
 from inkfish.training.measure import duration, peak_memory
 from inkfish.training.optimise import Count, Loss, accumulated_loss, learned_tokens
+from inkfish.training.ranks import Ranks, joined
 from inkfish.training.resources import cores, keep_freed_memory, memory_advice
-from inkfish.training.run import forget, locked
 from inkfish.training.signals import stop_on_signals
 from inkfish.weights import hub
 from inkfish.weights.checkpoint import Checkpoint
@@ -163,38 +165,63 @@ def run(config: Config) -> Result:
     Raises:
         InkfishError: what the user can put right, in one line; what was saved before stays.
     """
-    if config.task == "chat":
-        from inkfish.recipes import chat  # here: that recipe is made of parts of this one
-
-        return chat.run(config)
     keep_freed_memory()
-    folder = hub.find(config.model)
-    with locked(config.out), display() as screen:
-        if config.fresh:
-            forget(config.out)
+    with joined(os.environ) as ranks:
+        if config.task == "chat":
+            return ranks.after_the_first(lambda: chat_alone(config, ranks))
+        return tune(config, ranks)
+    return Result(config.out, 0, None, leads=False)
+
+
+def chat_alone(config: Config, ranks: Ranks) -> Result:
+    """Fine-tune for chat.
+
+    Raises:
+        SettingError: there are several processes.
+    """
+    from inkfish.recipes import chat  # here: that recipe is made of parts of this one
+
+    if ranks.size > 1:
+        raise SettingError("task chat trains in one process; leave torchrun out", param="task")
+    return chat.run(config)
+
+
+def tune(config: Config, ranks: Ranks) -> Result:
+    """Fine-tune as one of the processes of a run."""
+    with run_folder(config, ranks) as screen:
+        config = ranks.after_the_first(lambda: divided(config, ranks))
+        folder = ranks.after_the_first(lambda: hub.find(config.model))
         base = weights.read(folder)
-        corpus = read_corpus(config, folder, base, screen)
+        corpus = ranks.after_the_first(lambda: read_corpus(config, folder, base, screen))
         config = settled(config, base.config, corpus)
         here = open_run(config, corpus, screen, generation=base.generation)
         with (
             stop_on_signals() as stop,
-            cores(config.threads, side_by_side=config.side_by_side) as workers,
+            cores(config.threads, side_by_side=config.side_by_side and ranks.size == 1) as workers,
             memory_advice("take --train lora, --checkpointing, --optimizer adafactor or a smaller --at-once"),
         ):
-            here.begin(settings(config, base, corpus), may_change=MAY_CHANGE, force=config.force)
+            if ranks.leads:
+                may_change = MAY_CHANGE if ranks.size == 1 else (*MAY_CHANGE, "at_once")
+                here.begin(settings(config, base, corpus), may_change=may_change, force=config.force)
             torch.manual_seed(config.seed)
             model = make_model(config, base).to(config.device).train()
             source = windows(config, base.config, corpus.train)
-            plan(model, source, config, corpus, screen)
-            take_steps(config, model, source, corpus, here, screen=screen, stop=stop, workers=workers)
-    return Result.of(here, stop)
+            if ranks.leads:
+                plan(model, source, config, corpus, screen)
+            take_steps(
+                config, model, source, corpus, here, screen=screen, stop=stop, ranks=ranks, workers=workers
+            )
+    return Result.of(here, stop, ranks)
 
 
 def read_corpus(config: Config, folder: Path, base: Checkpoint, screen: Display) -> Corpus:
     """Return the texts as ids of the base model's vocabulary."""
     place = config.out / "data"
     vocabulary = place / "vocabulary"
-    Tokenizer.load(folder, vocab_size=base.config.vocab_size).save(vocabulary)
+    tokenizer = Tokenizer.load(folder, vocab_size=base.config.vocab_size)
+    there = (vocabulary / "tokenizer.json").is_file()
+    if not there or Tokenizer.load(vocabulary).fingerprint != tokenizer.fingerprint:
+        tokenizer.save(vocabulary)
     return open_corpus(
         config.data,
         vocabulary=str(vocabulary),

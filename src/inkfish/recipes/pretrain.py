@@ -2,13 +2,15 @@
 
     inkfish pretrain DATA… --out runs/mine
     inkfish pretrain poems.txt --recipe recipes/nano.toml --out runs/poems
+    torchrun --nproc-per-node 8 -m inkfish pretrain DATA… --size gpt2 --out runs/mine
 
 Stopped at any moment and started again by the same command, a run goes on where it was, bit for bit.
-Left out: starting from a trained model on one's own texts (`inkfish.recipes.finetune`), and several GPUs.
+Left out: starting from a trained model on one's own texts (`inkfish.recipes.finetune`).
 """
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -21,7 +23,7 @@ from inkfish.data.documents import Rules
 from inkfish.errors import ModelError
 from inkfish.model import GPT2
 from inkfish.recipes.corpus import Corpus, open_corpus
-from inkfish.recipes.display import Display, describe_shape, display
+from inkfish.recipes.display import Display, describe_shape
 from inkfish.recipes.limits import check_choices
 from inkfish.recipes.settings import (
     MAY_CHANGE,
@@ -31,10 +33,10 @@ from inkfish.recipes.settings import (
     kept,
     on_this_machine,
 )
-from inkfish.recipes.steps import Result, open_run, take_steps
+from inkfish.recipes.steps import Result, divided, open_run, run_folder, take_steps
 from inkfish.training.batches import Windows
+from inkfish.training.ranks import Ranks, joined
 from inkfish.training.resources import cores, keep_freed_memory, memory_advice
-from inkfish.training.run import forget, locked
 from inkfish.training.signals import stop_on_signals
 from inkfish.weights import hub
 from inkfish.weights.huggingface import GenerationDefaults
@@ -95,39 +97,52 @@ def run(config: Config) -> Result:
         InkfishError: what the user can put right, in one line; what was saved before stays.
     """
     keep_freed_memory()
-    with locked(config.out), display() as screen:
-        if config.fresh:
-            forget(config.out)
-        corpus = open_corpus(
-            config.data,
-            vocabulary=config.vocabulary,
-            vocab_size=config.vocab_size,
-            folder=config.out / "data",
-            validation_share=config.validation_share,
-            rules=Rules(encoding=config.encoding, field=config.field),
-            say=screen.say,
-        )
+    with joined(os.environ) as ranks:
+        return train(config, ranks)
+    return Result(config.out, 0, None, leads=False)
+
+
+def train(config: Config, ranks: Ranks) -> Result:
+    """Train as one of the processes of a run."""
+    with run_folder(config, ranks) as screen:
+        config = ranks.after_the_first(lambda: divided(config, ranks))
+        corpus = ranks.after_the_first(lambda: read_corpus(config, screen))
         shape = model_shape(config, corpus.train.vocab_size)
         config = on_this_machine(config, shape, corpus)
         here = open_run(config, corpus, screen, generation=SAMPLING)
         with (
             stop_on_signals() as stop,
-            cores(config.threads, side_by_side=config.side_by_side) as workers,
+            cores(config.threads, side_by_side=config.side_by_side and ranks.size == 1) as workers,
             memory_advice(
                 f"take --at-once {config.sequences_at_once // 2 or 1}, --checkpointing, or a smaller size"
             ),
         ):
-            settings = kept(
-                config, shape, data=corpus.train.fingerprint, tokenizer=corpus.tokenizer.fingerprint
-            )
-            here.begin(settings, may_change=MAY_CHANGE, force=config.force)
+            if ranks.leads:
+                hashes = {"data": corpus.train.fingerprint, "tokenizer": corpus.tokenizer.fingerprint}
+                may_change = MAY_CHANGE if ranks.size == 1 else (*MAY_CHANGE, "at_once")
+                here.begin(kept(config, shape, **hashes), may_change=may_change, force=config.force)
             describe(config, shape, corpus, screen)
             torch.manual_seed(config.seed)
             model = make_model(config, shape)
             assert config.sequence is not None, "filled in by `on_this_machine`"
             source = Windows(corpus.train.ids, config.sequence, seed=config.seed)
-            take_steps(config, model, source, corpus, here, screen=screen, stop=stop, workers=workers)
-    return Result.of(here, stop)
+            take_steps(
+                config, model, source, corpus, here, screen=screen, stop=stop, ranks=ranks, workers=workers
+            )
+    return Result.of(here, stop, ranks)
+
+
+def read_corpus(config: Config, screen: Display) -> Corpus:
+    """Return the texts as ids."""
+    return open_corpus(
+        config.data,
+        vocabulary=config.vocabulary,
+        vocab_size=config.vocab_size,
+        folder=config.out / "data",
+        validation_share=config.validation_share,
+        rules=Rules(encoding=config.encoding, field=config.field),
+        say=screen.say,
+    )
 
 
 def make_model(config: Config, shape: ModelConfig) -> GPT2:

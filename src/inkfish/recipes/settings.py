@@ -27,11 +27,13 @@ OptimizerName = Literal["muon", "adamw", "sgd", "adafactor"]
 ScheduleName = Literal["constant", "linear", "cosine", "trapezoid"]
 Precision = Literal["auto", "bfloat16", "float32"]
 Device = Literal["auto", "cpu", "cuda"]
+Parallel = Literal["ddp", "fsdp"]
 CHOICES = {
     "optimizer": get_args(OptimizerName),
     "schedule": get_args(ScheduleName),
     "precision": get_args(Precision),
     "device": get_args(Device),
+    "parallel": get_args(Parallel),
 }
 WHOLE = {
     "steps": (1, 10**9),
@@ -54,7 +56,7 @@ REAL = {"lr": (0, 10), "weight_decay": (0, 10), "decay": (0, 1), "clip": (1e-9, 
 """Smallest and largest value of each number."""
 MAY_CHANGE: tuple[str, ...] = ("data", "out", "steps", "threads", "evaluate_every", "evaluate_windows")
 MAY_CHANGE += ("sample_every", "sample_tokens", "prompts", "save_every", "keep", "patience", "give_up_after")
-MAY_CHANGE += ("program", "machine")
+MAY_CHANGE += ("program", "machine", "parallel")
 """What may differ at a resume: the data are compared by their hash, the number of threads by the machine."""
 NOT_KEPT = {"force", "fresh"}
 
@@ -104,6 +106,8 @@ class Training:
     """Of matrix products; auto is bfloat16 where the machine has it."""
     device: Device = "auto"
     """auto is the GPU if there is one."""
+    parallel: Parallel = "ddp"
+    """Under torchrun: each process has the whole model (ddp), or a part where it fills a GPU (fsdp)."""
     threads: int = 0
     """CPU threads; 0 is one for each core."""
     seed: int = 1

@@ -1,7 +1,7 @@
 """Take the steps of a training run: resume, validate, sample, save, stop. The order of events is here.
 
 Every recipe that trains a GPT-2 ends in `take_steps`, which asks for settings, a model, a source of batches
-and a loss, and knows of no recipe. Left out: several GPUs.
+and a loss, and knows of no recipe. Under torchrun every process comes here; process 0 leads.
 """
 
 from __future__ import annotations
@@ -9,28 +9,37 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
 
 from inkfish.config import exact_div
+from inkfish.errors import SettingError
 from inkfish.heads import ScalarHead, with_heads
 from inkfish.model import GPT2
 from inkfish.recipes.corpus import Corpus
-from inkfish.recipes.display import Display, describe_shape
-from inkfish.recipes.settings import Training
+from inkfish.recipes.display import Display, describe_shape, display
+from inkfish.recipes.settings import Settings, Training
 from inkfish.recipes.watch import Curve, evaluate, write_samples
 from inkfish.training import optimizers, schedule
 from inkfish.training.batches import Source, batches
 from inkfish.training.files import Disk, kill_at
 from inkfish.training.loss import language_loss
 from inkfish.training.measure import duration
-from inkfish.training.optimise import Count, Loss, Step, learned_tokens, optimise
+from inkfish.training.optimise import Count, Gradients, Loss, Step, learned_tokens, optimise
 from inkfish.training.optimizers import Optimizer
-from inkfish.training.run import Run
+from inkfish.training.ranks import ALONE, Ranks, Solo
+from inkfish.training.run import Run, forget, locked
 from inkfish.training.signals import Stop
 from inkfish.weights.huggingface import GenerationDefaults
 
-__all__ = ["Result", "open_run", "take_steps"]
+__all__ = ["Result", "divided", "open_run", "run_folder", "take_steps"]
+
+if TYPE_CHECKING:
+    from inkfish.training.parallel import Team
 
 
 @dataclass(frozen=True)
@@ -43,11 +52,56 @@ class Result:
     """Steps taken altogether."""
     stopped: int | None
     """Number of the signal that stopped it; None where it was finished."""
+    leads: bool = True
+    """Whether this process is the one that speaks for the run."""
 
     @classmethod
-    def of(cls, here: Run, stop: Stop) -> Result:
+    def of(cls, here: Run, stop: Stop, ranks: Ranks = ALONE) -> Result:
         """Return how a run has ended."""
-        return cls(here.folder, here.progress.step, int(stop.signal) if stop.signal is not None else None)
+        number = int(stop.signal) if stop.signal is not None else None
+        return cls(here.folder, here.progress.step, number, ranks.leads)
+
+
+@contextmanager
+def run_folder(config: Training, ranks: Ranks) -> Iterator[Display]:
+    """Hold the run folder and yield what shows the run; for all but process 0, one that shows nothing.
+
+    Raises:
+        RunError: another process holds it, or it can't be made.
+    """
+    if not ranks.leads:
+        yield Display(quiet=True)
+        return
+    with locked(config.out), display() as screen:
+        if config.fresh:
+            forget(config.out)
+        yield screen
+
+
+def divided(config: Settings, ranks: Ranks) -> Settings:
+    """Return the settings with batches and threads such that every process has an equal share.
+
+    Raises:
+        SettingError: the batch can't be divided so, or the optimizer does not work in parts.
+    """
+    if ranks.size == 1:
+        return config
+    batch, size = config.batch, ranks.size
+    most = batch // size
+    at_once = config.at_once or max((n for n in (1, 2, 3, 4) if most % n == 0), default=1)
+    if batch % (at_once * size):
+        raise SettingError(
+            f"batch is {batch}, and {size} processes compute {at_once} sequences each at once; "
+            f"it must be a multiple of {at_once * size}",
+            param="batch",
+        )
+    if config.parallel == "fsdp" and config.optimizer == "adafactor":
+        raise SettingError(
+            "adafactor does not work in parts; take --optimizer adamw, or --parallel ddp", param="optimizer"
+        )
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    threads = config.threads or max(1, (os.cpu_count() or 1) // here)
+    return replace(config, at_once=at_once, threads=threads)
 
 
 def open_run(
@@ -88,6 +142,7 @@ def take_steps(
     *,
     screen: Display,
     stop: Stop,
+    ranks: Ranks = ALONE,
     workers: Executor | None = None,
     loss: Loss = language_loss,
     count: Count = learned_tokens,
@@ -103,25 +158,39 @@ def take_steps(
         here: the run, begun; its heads are trained too.
         screen: shows it.
         stop: asks for an early end.
+        ranks: this process; all but process 0 do as they are told until the end.
         workers: as in `optimise`.
         loss: of a batch.
         count: what the losses of a step are divided by, as in `optimise`.
         look: measures what is to be held against other checkpoints and says whether it is the best so far; by
             default bits a byte of the held-out text.
     """
-    optimizer = make_optimizer(config, model, here)
-    if here.resume(model, optimizer):
-        screen.say(f"going on after step {here.progress.step:,}")
+    team = resumed(config, model, here, ranks, screen=screen, loss=loss, count=count, stop=stop)
+    steps = begin_steps(
+        config,
+        model,
+        source,
+        team.optimizer,
+        here,
+        loss=loss,
+        count=count,
+        workers=workers,
+        gradients=team.gradients,
+    )
+    if not ranks.leads:
+        team.follow(steps)
+        return
     look = look or held_out_look(config, model, corpus, here, screen=screen, stop=stop, workers=workers)
-    steps = begin_steps(config, model, source, optimizer, here, loss=loss, count=count, workers=workers)
+    look = team.gathered_before(look)
     picture = Curve(here, f"{config.out.name}: {describe_shape(model.config)}")
     if unseen(config, here):
-        here.save(model, optimizer, best=look())  # a stop had come before this validation
-    for step in until_given_up(steps, here, screen, config.give_up_after):
+        here.save(model, team.saved, best=look())  # a stop had come before this validation
+    for step in until_given_up(team.lead(steps), here, screen, config.give_up_after):
         here.took(step)
         screen.step(step, config.steps or 0)
         best = due(step.number, config.evaluate_every, config) and look()
         if due(step.number, config.sample_every, config) and not stop:
+            team.gather()
             write_samples(
                 model,
                 corpus.tokenizer,
@@ -132,16 +201,60 @@ def take_steps(
                 seed=config.seed,
             )
         if best or stop or due(step.number, config.save_every, config):
-            here.save(model, optimizer, best=best)
+            team.gather()
+            here.save(model, team.saved, best=best)
             picture.draw_sometimes()
         if stop:
             picture.draw()
             screen.say(f"{stop.name}: saved after step {step.number:,}; the same command goes on")
             return
-    here.save(model, optimizer)
+    team.gather()
+    here.save(model, team.saved)
     picture.draw()
     done = f"finished: {here.progress.step:,} steps, {here.progress.tokens:,} tokens, "
     screen.say(f"{done}{duration(here.progress.seconds)}; more steps go on from here")
+
+
+def resumed(
+    config: Training,
+    model: GPT2,
+    here: Run,
+    ranks: Ranks,
+    *,
+    screen: Display,
+    loss: Loss,
+    count: Count,
+    stop: Stop,
+) -> Team | Solo:
+    """Bring the run to its newest checkpoint, and all processes to where process 0 then is.
+
+    Raises:
+        SettingError: heads are not trained in parts.
+    """
+    optimizer = make_optimizer(config, model, here)
+    if ranks.leads and here.resume(model, optimizer):
+        screen.say(f"going on after step {here.progress.step:,}")
+    if ranks.size == 1:
+        return Solo(optimizer)
+    from inkfish.training.parallel import Team  # here: it takes a second
+
+    if here.heads and config.parallel == "fsdp":
+        raise SettingError("heads are not trained in parts; take --parallel ddp", param="parallel")
+    here.progress = ranks.share(here.progress)
+    return Team(
+        ranks,
+        model,
+        with_heads(model, here.heads) if here.heads else model,
+        optimizer,
+        make=lambda module: optimizer_of(config, module),
+        loss=loss,
+        count=count,
+        precision=config.precision,
+        stop=stop,
+        seed=config.seed,
+        start=here.progress.step,
+        sharded=config.parallel == "fsdp",
+    )
 
 
 def held_out_look(
@@ -173,8 +286,12 @@ def held_out_look(
 
 def make_optimizer(config: Training, model: GPT2, here: Run) -> Optimizer:
     """Return the optimizer of all that is trained."""
+    return optimizer_of(config, with_heads(model, here.heads) if here.heads else model)
+
+
+def optimizer_of(config: Training, trained: nn.Module) -> Optimizer:
+    """Return the optimizer of a module."""
     assert config.lr is not None, "the learning rate is filled in"
-    trained = with_heads(model, here.heads) if here.heads else model
     return optimizers.make(config.optimizer, trained, lr=config.lr, weight_decay=config.weight_decay)
 
 
@@ -188,6 +305,7 @@ def begin_steps(
     loss: Loss,
     count: Count,
     workers: Executor | None,
+    gradients: Gradients | None,
 ) -> Iterator[Step]:
     """Return the generator of the steps that are left."""
     assert config.steps is not None, "the number of steps is filled in"
@@ -211,6 +329,7 @@ def begin_steps(
         count=count,
         skipped=here.progress.skipped_in_a_row,
         workers=workers,
+        gradients=gradients,
     )
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -16,13 +17,16 @@ from inkfish.errors import RunError
 from inkfish.training.batches import IGNORED, Examples
 from inkfish.training.loss import language_loss
 from inkfish.training.optimizers import Optimizer
+from inkfish.training.shards import full
 
-__all__ = ["Count", "Loss", "Step", "autocast", "learned_tokens", "optimise"]
+__all__ = ["Count", "Gradients", "Loss", "Step", "autocast", "learned_tokens", "optimise"]
 
 Loss = Callable[[Any, Any], Tensor]
 """(model, batch) → the sum of the losses of the batch's tokens, or of whatever `Count` counts."""
 Count = Callable[[Any], int]
 """batch → how many losses its sum has; the gradient of a step is that of the mean."""
+Gradients = Callable[[Sequence[Examples]], float]
+"""Batches of a step → their mean loss, whose gradients the parameters then have."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ def optimise(
     count: Count = learned_tokens,
     skipped: int = 0,
     workers: Executor | None = None,
+    gradients: Gradients | None = None,
 ) -> Iterator[Step]:
     """Train, and yield after each step.
 
@@ -98,6 +103,8 @@ def optimise(
             is set to one thread. Unlike threads inside each operation they do not wait for one another when
             other programs run, and the result is the same for any number of them. Not with dropout, as they
             would share its random numbers.
+        gradients: computes them instead of `accumulated_loss`, with `model`, `loss`, `count`, `precision` and
+            `workers` of its own: several processes do so together.
 
     Yields:
         One `Step` after each update (or skipped update).
@@ -106,13 +113,20 @@ def optimise(
         RunError: `patience` steps in a row were skipped; the batches are named.
     """
     parameters = optimizer.parameters()
+    gradients = gradients or partial(
+        accumulated_loss,
+        model,
+        parameters=parameters,
+        loss=loss,
+        count=count,
+        precision=precision,
+        workers=workers,
+    )
     for index in range(start, steps):
         began = time.perf_counter()
         group = [next(batches) for _ in range(accumulate)]
-        mean = accumulated_loss(
-            model, group, parameters, loss=loss, count=count, precision=precision, workers=workers
-        )
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+        mean = gradients(group)
+        norm = float(full(torch.nn.utils.clip_grad_norm_(parameters, clip)))
         factor = schedule(index)
         if math.isfinite(mean) and math.isfinite(norm):
             optimizer.step(factor)

@@ -6,16 +6,32 @@ Their state goes to and comes from tensors named after the parameters, so that i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["NAMES", "Optimizer", "adafactor", "adamw", "make", "muon", "sgd"]
+from inkfish.training.shards import cut_like
+
+__all__ = ["NAMES", "Optimizer", "Stateful", "adafactor", "adamw", "make", "muon", "sgd"]
 
 NAMES = ("muon", "adamw", "sgd", "adafactor")
 """Every optimizer by the name that a recipe's `optimizer` takes."""
 BETAS = (0.9, 0.95)
 """AdamW's, as for GPT-3 (Brown et al. 2020, appendix B)."""
+
+
+class Stateful(Protocol):
+    """What a run saves of an optimizer."""
+
+    @property
+    def name(self) -> str:
+        """One of `NAMES`."""
+        ...
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Return the state by names such as "h.0.attn.c_attn.weight:exp_avg"."""
+        ...
 
 
 class Optimizer:
@@ -69,8 +85,9 @@ class Optimizer:
         for full, value in tensors.items():
             name, key = full.rsplit(":", 1)
             parameter = parameters[name]
-            owners[parameter].state[parameter][key] = value.to(
-                "cpu" if value.ndim == 0 and parameter.device.type == "cpu" else parameter.device
+            owners[parameter].state[parameter][key] = cut_like(
+                value.to("cpu" if value.ndim == 0 and parameter.device.type == "cpu" else parameter.device),
+                parameter,
             )
 
 

@@ -23,7 +23,7 @@ from inkfish.training.checkpoints import Checkpoints, Progress, Saved
 from inkfish.training.files import Disk
 from inkfish.training.metrics import Metrics, read_metrics
 from inkfish.training.optimise import Step
-from inkfish.training.optimizers import Optimizer
+from inkfish.training.optimizers import Optimizer, Stateful
 from inkfish.training.settings import differences, read_toml, to_toml
 from inkfish.weights import heads as head_files
 from inkfish.weights import huggingface
@@ -72,7 +72,14 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processor": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
-    }
+    } | processes()
+
+
+def processes() -> dict[str, int]:
+    """Return the number of processes that train together, nothing where there is but one."""
+    distributed = torch.distributed
+    together = distributed.is_available() and distributed.is_initialized()
+    return {"processes": distributed.get_world_size()} if together else {}
 
 
 class Run:
@@ -283,7 +290,7 @@ class Run:
         if lora.adapted(model):
             lora.write(folder / ADAPTER, model)
 
-    def save(self, model: GPT2, optimizer: Optimizer, *, best: bool = False) -> None:
+    def save(self, model: GPT2, optimizer: Stateful, *, best: bool = False) -> None:
         """Write a checkpoint of the present step, unless it has one.
 
         Raises:

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["Stop", "stop_on_signals"]
+__all__ = ["SIGNALS", "Stop", "stop_on_signals"]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Those that ask to stop."""
 
 
 class Stop:
@@ -36,15 +39,14 @@ def stop_on_signals() -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    caught = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in caught}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def ask(number: int, frame: FrameType | None) -> None:
         stop.signal = signal.Signals(number)
-        for other in caught:
+        for other in SIGNALS:
             signal.signal(other, signal.SIG_DFL)
 
-    for number in caught:
+    for number in SIGNALS:
         signal.signal(number, ask)
     try:
         yield stop
