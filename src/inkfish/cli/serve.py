@@ -17,7 +17,7 @@ from inkfish import weights
 from inkfish.cli.options import examples
 from inkfish.cli.output import note
 from inkfish.errors import SettingError
-from inkfish.server import How, Service, Settings, create_app, listen, serve
+from inkfish.server import How, Service, Settings, create_app, listen, pages, serve
 from inkfish.server.models import named
 from inkfish.server.settings import is_loopback, own_addresses
 from inkfish.weights import hub
@@ -144,7 +144,7 @@ def run(
             end()
 
     service = Service(sources, runs=running.runs, how=running.how(), died=died)
-    site = create_app(settings, service=service)
+    site = create_app(settings, service=service, pages=pages(service, running.runs))
     listener = listen(settings)
     announce(settings, listener.getsockname()[1], lan=access.lan)
     serve(

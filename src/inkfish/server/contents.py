@@ -1,0 +1,17 @@
+"""The pages of `inkfish serve`, in the order of the navigation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inkfish.server import train
+from inkfish.server.runs import Runs
+from inkfish.server.service import Service
+from inkfish.server.site import Page
+
+__all__ = ["pages"]
+
+
+def pages(service: Service, runs: Path) -> list[Page]:
+    """Return all pages; `runs` is the folder of training runs."""
+    return [train.page(service, Runs(runs))]

@@ -1,0 +1,305 @@
+// The Train page: files up, a plan, a run to watch.
+import { get, post, put, stream } from "./ask.js";
+
+const $ = (id) => document.getElementById(id);
+const number = new Intl.NumberFormat("en");
+const STATES = {
+  new: "not begun", training: "training", pausing: "saving…", paused: "paused",
+  finished: "finished", failed: "stopped by an error", elsewhere: "trained by another program",
+};
+let tables = [];
+let kept = [];       // files of the run that is put together
+let watched = null;  // { name, began, records }
+let timer = 0;
+
+function tell(error) { $("trouble").textContent = error ? error.message ?? String(error) : ""; }
+
+function element(kind, text, ...children) {
+  const made = document.createElement(kind);
+  if (text) made.textContent = text;
+  made.append(...children);
+  return made;
+}
+
+function size(bytes) {
+  return bytes < 1e6 ? `${number.format(Math.ceil(bytes / 1000))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+// --- texts
+
+function runName() {
+  if (!$("name").value && kept.length) {
+    const stem = kept[0].name.replace(/\..*$/, "").normalize("NFKD").replace(/[^A-Za-z0-9_-]+/g, "-");
+    $("name").value = stem.replace(/^[-_]+|[-_]+$/g, "").slice(0, 60) || "my-texts";
+  }
+  return $("name").value.trim();
+}
+
+async function add(files) {
+  tell(null);
+  if (!files.length) return;
+  if (!$("name").value) {
+    kept = [{ name: files[0].name }];
+    runName();
+    kept = [];
+    const taken = new Set((await get("/train/runs")).runs.map((run) => run.name));
+    const stem = $("name").value;
+    for (let i = 2; taken.has($("name").value); i++) $("name").value = `${stem}-${i}`;
+  }
+  for (const file of files) {
+    try {
+      const done = await put(`/train/files/${encodeURIComponent(runName())}/${encodeURIComponent(file.name)}`, file);
+      kept = kept.filter((other) => other.name !== done.name);
+      kept.push(done);
+    } catch (error) { tell(new Error(`${file.name}: ${error.message}`)); }
+  }
+  $("files").value = "";
+  showFiles();
+}
+
+function showFiles() {
+  $("list").replaceChildren(...kept.map((file) => {
+    const remove = element("button", "Remove");
+    remove.type = "button";
+    remove.className = "quiet";
+    remove.setAttribute("aria-label", `Remove ${file.name}`);
+    remove.addEventListener("click", async () => {
+      const path = `/train/files/${encodeURIComponent(runName())}/${encodeURIComponent(file.name)}`;
+      await fetch(path, { method: "DELETE" });
+      kept = kept.filter((other) => other !== file);
+      showFiles();
+      $("files").focus();
+    });
+    return element("li", "", element("span", `${file.name} · ${size(file.bytes)}`), remove);
+  }));
+  $("columns").hidden = !kept.some((file) => tables.some((kind) => file.name.toLowerCase().replace(/\.gz$/, "").endsWith(kind)));
+  $("name").readOnly = kept.length > 0;
+  $("plan").hidden = true;
+}
+
+// --- plan
+
+function recipe() {
+  return {
+    name: runName(), model: $("model").value, train: $("train").value, epochs: Number($("epochs").value),
+    form: $("form").value, column: $("column").value,
+    openings: $("openings").value.split("\n").filter((line) => line.trim()).slice(0, 5),
+  };
+}
+
+async function showPlan() {
+  tell(null);
+  $("show-plan").disabled = true;
+  try {
+    const plan = await post("/train/plan", recipe());
+    const facts = {
+      Texts: `${number.format(plan.files)} ${plan.files === 1 ? "file" : "files"}, ${number.format(plan.documents)} ${plan.documents === 1 ? "document" : "documents"}, ${number.format(plan.words)} words`,
+      Tokens: `${number.format(plan.tokens)} each time the texts are read, ${number.format(plan.held_out)} held out to check`,
+      Model: `${number.format(plan.parameters)} parameters, context ${number.format(plan.context)} tokens`,
+      Steps: `about ${number.format(plan.steps)}`,
+      Memory: `about ${plan.gibibytes.toFixed(1)} GiB`,
+      Time: "measured in the first seconds, then shown here",
+    };
+    $("facts").replaceChildren(...Object.entries(facts).flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
+    const notes = [...plan.notes];
+    if (plan.near_duplicates) notes.push(`Left out because they say nearly the same as another part: ${number.format(plan.near_duplicates)}`);
+    if (plan.short) notes.push("This is very little text. The model will soon know it by heart; more would be better.");
+    $("notes").replaceChildren(...notes.map((note) => element("li", note)));
+    $("plan").hidden = false;
+    $("start").focus();
+  } catch (error) { tell(error); }
+  $("show-plan").disabled = false;
+}
+
+// --- a run
+
+async function act(path) {
+  tell(null);
+  try {
+    await post(path, { name: watched.name });
+    await look();
+  } catch (error) { tell(error); }
+}
+
+function watch(name) {
+  watched = { name, began: null, records: [] };
+  location.hash = name ? encodeURIComponent(name) : "";
+  $("begin").hidden = Boolean(name);
+  $("run").hidden = !name;
+  $("written").textContent = "";
+  tell(null);
+  clearTimeout(timer);
+  if (name) look();
+}
+
+async function look() {
+  clearTimeout(timer);
+  const mine = watched;
+  if (!mine?.name) return;
+  try {
+    const run = await get(`/train/runs/${encodeURIComponent(mine.name)}?after=${mine.records.length}`);
+    if (mine !== watched) return;
+    if (run.began !== mine.began || run.total < mine.records.length) {
+      const all = run.total ? await get(`/train/runs/${encodeURIComponent(mine.name)}`) : run;
+      mine.began = run.began;
+      mine.records = all.records;
+    } else mine.records.push(...run.records);
+    show(run, mine.records);
+    await showRuns();
+  } catch (error) { tell(error); }
+  if (mine === watched) timer = setTimeout(look, 1000);
+}
+
+function show(run, records) {
+  const steps = records.filter((record) => "loss" in record);
+  const last = steps.at(-1);
+  $("run-name").textContent = run.name;
+  $("state").textContent = STATES[run.state];
+  $("state").className = run.state === "failed" ? "error" : run.state === "finished" ? "good" : "faint";
+  $("bar").max = run.steps ?? 1;
+  $("bar").value = last?.step ?? 0;
+  const parts = [];
+  if (last) parts.push(`step ${number.format(last.step)} of ${number.format(run.steps ?? last.step)}`, `loss ${last.loss?.toFixed(3) ?? "–"}`);
+  const checked = records.filter((record) => "validation" in record).at(-1);
+  if (checked) parts.push(`held out ${checked.validation.toFixed(3)} bits a byte`);
+  if (run.seconds_to_go !== null) parts.push(`${duration(run.seconds_to_go)} to go`);
+  if (!last && run.state === "training") parts.push("reading the texts and measuring this machine…");
+  $("numbers").textContent = parts.join(" · ");
+  $("pause").hidden = run.state !== "training";
+  $("resume").hidden = !["paused", "failed"].includes(run.state);
+  $("run-error").textContent = run.error?.replace(/^inkfish: /, "") ?? "";
+  $("write").hidden = !run.writes;
+  $("lines").textContent = run.lines.join("\n");
+  drawCurve(steps, records.filter((record) => "validation" in record));
+  showSamples(run.samples);
+}
+
+function showSamples(samples) {
+  const key = samples.map((sample) => sample.step).join();
+  if (!samples.length || $("samples").dataset.key === key) return;
+  $("samples").dataset.key = key;
+  $("samples").replaceChildren(...samples.map((sample, i) => {
+    const text = element("p", sample.text);
+    text.className = "writing";
+    const made = element("details", "", element("summary", `after step ${number.format(sample.step)}`), text);
+    made.className = "sample";
+    made.open = i === 0;
+    return made;
+  }));
+}
+
+function shape(kind, attributes, text) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", kind);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  if (text) made.textContent = text;
+  return made;
+}
+
+function drawCurve(steps) {
+  const points = steps.filter((step) => Number.isFinite(step.loss));
+  if (points.length < 2) { $("curve").replaceChildren(); return; }
+  const [left, right, top, bottom] = [44, 630, 12, 212];
+  const losses = points.map((point) => point.loss);
+  const [low, high] = [Math.min(...losses), Math.max(...losses)];
+  const first = points[0].step, span = Math.max(1, points.at(-1).step - first);
+  const x = (step) => left + ((step - first) / span) * (right - left);
+  const y = (loss) => bottom - ((loss - low) / Math.max(1e-6, high - low)) * (bottom - top);
+  const line = (values) => values.map((value, i) => `${i ? "L" : "M"}${x(points[i].step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
+  let mean = losses[0];
+  const smooth = losses.map((loss) => (mean += (loss - mean) * Math.max(0.08, 2 / (losses.length + 2))));
+  const parts = [low, (low + high) / 2, high].flatMap((value) => [
+    shape("line", { class: "grid-line", x1: left, x2: right, y1: y(value), y2: y(value) }),
+    shape("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(2)),
+  ]);
+  parts.push(shape("text", { x: left, y: 232 }, `step ${number.format(first)}`));
+  parts.push(shape("text", { x: right, y: 232, "text-anchor": "end" }, number.format(points.at(-1).step)));
+  parts.push(shape("path", { class: "raw", d: line(losses) }), shape("path", { class: "smooth", d: line(smooth) }));
+  $("curve").replaceChildren(...parts);
+  $("curve-caption").textContent = `Loss ${losses[0].toFixed(2)} → ${smooth.at(-1).toFixed(2)}: the lower, the better it guesses your texts`;
+}
+
+// --- writing
+
+let writing = null;
+
+async function write() {
+  writing = new AbortController();
+  $("stop").hidden = false;
+  $("go").disabled = true;
+  $("written").textContent = "";
+  const body = { model: watched.name, prompt: $("opening").value, max_tokens: 120, temperature: 0.8, top_p: 0.95, slide: true };
+  try {
+    const opening = element("strong", $("opening").value);
+    $("written").replaceChildren(opening);
+    for await (const chunk of stream("/v1/completions", body, writing.signal)) $("written").append(chunk.choices[0]?.text ?? "");
+  } catch (error) { if (error.name !== "AbortError") tell(error); }
+  $("stop").hidden = true;
+  $("go").disabled = false;
+}
+
+// --- all together
+
+async function showRuns() {
+  const { runs } = await get("/train/runs");
+  const key = JSON.stringify(runs) + watched?.name;
+  if ($("runs").dataset.key === key) return;
+  $("runs").dataset.key = key;
+  $("runs").replaceChildren(...runs.map((run) => {
+    const button = element("button", "", element("span", run.name), element("span", STATES[run.state]));
+    button.type = "button";
+    button.className = "quiet";
+    if (run.name === watched?.name) button.setAttribute("aria-current", "true");
+    button.addEventListener("click", () => run.state === "new" ? goOn(run.name) : watch(run.name));
+    return element("li", "", button);
+  }));
+  if (!runs.length) $("runs").replaceChildren(element("li", "none yet"));
+}
+
+async function goOn(name) {
+  watch(null);
+  $("name").value = name;
+  kept = (await get(`/train/runs/${encodeURIComponent(name)}`)).files;
+  showFiles();
+}
+
+async function begin() {
+  const { models, able, suffixes, tables: kinds } = await get("/train/runs");
+  tables = kinds;
+  $("kinds").textContent = `${suffixes.map((kind) => kind.slice(1)).join(", ")}; nothing leaves this machine`;
+  $("files").accept = [...suffixes, ".gz"].join(",");
+  $("model").replaceChildren(...models.map((name) => new Option(name, name, name === "starter", name === "starter")));
+  if (!able) tell(new Error("Training needs more packages: pip install 'inkfish[train]'"));
+  if (location.hash.length > 1) watch(decodeURIComponent(location.hash.slice(1)));
+  await showRuns();
+}
+
+for (const kind of ["dragover", "dragenter"]) $("drop").addEventListener(kind, (event) => { event.preventDefault(); $("drop").classList.add("over"); });
+for (const kind of ["dragleave", "drop"]) $("drop").addEventListener(kind, () => $("drop").classList.remove("over"));
+$("drop").addEventListener("drop", (event) => { event.preventDefault(); add([...event.dataTransfer.files]).catch(tell); });
+$("files").addEventListener("change", () => add([...$("files").files]).catch(tell));
+for (const form of ["texts", "how"]) $(form).addEventListener("submit", (event) => event.preventDefault());
+$("how").addEventListener("input", () => { $("plan").hidden = true; });
+$("show-plan").addEventListener("click", showPlan);
+$("start").addEventListener("click", async () => {
+  tell(null);
+  try {
+    await post("/train/start", recipe());
+    const { name } = recipe();
+    kept = [];
+    $("name").value = "";
+    showFiles();
+    watch(name);
+  } catch (error) { tell(error); }
+});
+$("pause").addEventListener("click", () => act("/train/pause"));
+$("resume").addEventListener("click", () => act("/train/resume"));
+$("new").addEventListener("click", () => watch(null));
+$("go").addEventListener("click", write);
+$("stop").addEventListener("click", () => writing?.abort());
+begin().catch(tell);
