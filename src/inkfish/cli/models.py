@@ -130,6 +130,8 @@ def pull(name: str, /, *, revision: str | None = None) -> None:
         task = bar.add_task(name, total=wanted.size)
         for sign in fetch(wanted):
             bar.update(task, completed=sign.done)
+            if sign.trouble:
+                note(f"{sign.trouble}: waiting for a moment")
     note(f"fetched to {hub.place(name, hub.default_store())}; inkfish write --model {name}")
 
 

@@ -1,29 +1,36 @@
 """Models from the Hugging Face hub: what would be fetched is said first, then fetched, resumed and checked.
 
-`huggingface_hub` finds the repository and its files, signs in, and speaks HTTP; it reads its own environment
-(HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE). The transfer is ours, because since its version 1 the library begins
-a file anew after an interruption and does not check sums. Only safetensors, JSON and the vocabulary and card
-are fetched.
+The transfer is ours, because since its version 1 `huggingface_hub` begins a file anew after an interruption
+and does not check sums. Only safetensors, JSON and the vocabulary and card are fetched.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from inkfish.config import ModelConfig
 from inkfish.errors import InkfishError, ModelError, NetworkError
 from inkfish.untrusted import JSON_LIMIT, parse_object, shown
+from inkfish.weights import huggingface
+from inkfish.weights.checkpoint import check_finite
 from inkfish.weights.config_json import parse_config
-from inkfish.weights.files import sync
+from inkfish.weights.files import publish
 from inkfish.weights.hub import default_store, forget_partial, place, repository
+from inkfish.weights.wire import WAITS, PassingError, model_info, patiently, received, remote_metadata
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import RepoSibling
 
 __all__ = ["Offer", "Progress", "RemoteFile", "fetch", "offer"]
 
@@ -33,13 +40,10 @@ WANTED = re.compile(
 )
 """The files of a repository that are fetched. No pickles, no other frameworks' files, no folders."""
 
+PIECE = 1 << 20
+"""Bytes that are summed at a time."""
 SOURCE = "source.json"
 """A file beside a fetched model that says where it is from."""
-PIECE = 1 << 20
-"""Bytes between two signs of progress."""
-TIMEOUT = 20.0
-"""Seconds without an answer after which a transfer is given up; what has arrived is kept."""
-ALTERNATIVES = "use starter, or give the folder of a model on this machine"
 
 
 @dataclass(frozen=True)
@@ -85,31 +89,8 @@ class Progress:
     """Bytes that are here."""
     total: int
     """Bytes in all."""
-
-
-@contextmanager
-def network(what: str) -> Iterator[None]:
-    """Turn the failures of the library and of HTTP into one line.
-
-    Raises:
-        NetworkError: no network, or it is switched off.
-        ModelError: the hub has no such repository or revision, or does not give it to us.
-    """
-    from huggingface_hub import errors
-
-    try:
-        yield
-    except errors.OfflineModeIsEnabled:
-        raise NetworkError(f"HF_HUB_OFFLINE is set, so {what} is not fetched; {ALTERNATIVES}") from None
-    except errors.GatedRepoError:
-        raise ModelError(f"{what} asks for consent; give it on its page and sign in: hf auth login") from None
-    except errors.RevisionNotFoundError:
-        raise ModelError(f"{what} has no such revision; leave it out for the newest") from None
-    except errors.RepositoryNotFoundError:
-        raise ModelError(f"the hub has no {what}, or it is private (hf auth login); {ALTERNATIVES}") from None
-    except errors.HTTPError as error:  # type: ignore[attr-defined]  # of the library's HTTP client, whichever
-        reason = shown(str(error).partition("\n")[0] or type(error).__name__)
-        raise NetworkError(f"can't fetch {what} ({reason}); try again, {ALTERNATIVES}") from None
+    trouble: str = ""
+    """Why the transfer waits before another attempt, "" where it does not."""
 
 
 def offer(name: str, *, revision: str | None = None, endpoint: str | None = None) -> Offer:
@@ -124,8 +105,6 @@ def offer(name: str, *, revision: str | None = None, endpoint: str | None = None
         ModelError: no such repository or revision, not a GPT-2, or it has pickles only.
         NetworkError: no network, or HF_HUB_OFFLINE is set.
     """
-    from huggingface_hub import HfApi
-
     repo = repository(name)
     if "/" not in repo:
         raise ModelError(
@@ -133,15 +112,17 @@ def offer(name: str, *, revision: str | None = None, endpoint: str | None = None
             "or a repository as OWNER/NAME"
         )
     place(name, default_store())
-    with network(repo):
-        info = HfApi(endpoint=endpoint).model_info(
-            repo, revision=revision, files_metadata=True, timeout=TIMEOUT
+    info = patiently(lambda: model_info(repo, revision, endpoint))
+    commit = str(info.sha)
+    if not re.fullmatch(r"[0-9a-f]{12,64}", commit):
+        raise NetworkError(
+            f"the hub gives {repo} the revision {shown(repr(commit))}, which is no commit; try again"
         )
-    files = chosen(info.siblings or [], repo)
-    return Offer(name, repo, str(info.sha), files, remote_config(repo, str(info.sha), files, endpoint))
+    files = tuple(known(file, repo, commit, endpoint) for file in chosen(info.siblings or [], repo))
+    return Offer(name, repo, commit, files, remote_config(repo, commit, files, endpoint))
 
 
-def chosen(siblings: list[Any], repo: str) -> tuple[RemoteFile, ...]:
+def chosen(siblings: list[RepoSibling], repo: str) -> list[RepoSibling]:
     """Return the files to fetch: one way to hold the weights, and what belongs to it."""
     names = {file.rfilename for file in siblings}
     if not names & {"model.safetensors", "model.safetensors.index.json"}:
@@ -152,12 +133,26 @@ def chosen(siblings: list[Any], repo: str) -> tuple[RemoteFile, ...]:
     if "config.json" not in names:
         raise ModelError(f"{repo} has no config.json; it is not a model that can be read")
     whole = "model.safetensors" in names
-    return tuple(
-        RemoteFile(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else None, file.blob_id)
+    return [
+        file
         for file in siblings
         if WANTED.fullmatch(file.rfilename)
         and not (whole and re.match(r"model[-.].*(index|-of-)", file.rfilename))
-    )
+    ]
+
+
+def known(file: RepoSibling, repo: str, revision: str, endpoint: str | None) -> RemoteFile:
+    """Return a file with its size and sum; a server that lists names only is asked for each."""
+    size, blob = file.size, file.blob_id
+    sha256 = file.lfs.sha256 if file.lfs else None
+    if type(size) is not int or size < 0:
+        found = patiently(lambda: remote_metadata(repo, revision, file.rfilename, endpoint))
+        size, etag = found.size, found.etag or ""
+        sha256 = etag if re.fullmatch(r"[0-9a-f]{64}", etag) else None
+        blob = etag if re.fullmatch(r"[0-9a-f]{40}", etag) else None
+    if type(size) is not int or size < 0:
+        raise NetworkError(f"{repo}: the hub does not say how large {file.rfilename} is; try again later")
+    return RemoteFile(file.rfilename, size, sha256, blob)
 
 
 def remote_config(
@@ -167,62 +162,56 @@ def remote_config(
     size = next(file.size for file in files if file.name == "config.json")
     if size > JSON_LIMIT:
         raise ModelError(f"{repo}: config.json has {size:,} bytes, the limit is {JSON_LIMIT:,}")
-    text = b"".join(received(address(repo, revision, "config.json", endpoint), 0, JSON_LIMIT, repo))
+
+    def fetched() -> bytes:
+        pieces = received(repo, revision, "config.json", start=0, limit=JSON_LIMIT, endpoint=endpoint)
+        return b"".join(pieces)
+
+    text = patiently(fetched)
     return parse_config(parse_object(text, f"{repo}/config.json"), f"{repo}/config.json").config
 
 
-def address(repo: str, revision: str, name: str, endpoint: str | None) -> str:
-    """Return where a file is on the hub."""
-    from huggingface_hub import hf_hub_url
-
-    return hf_hub_url(repo, name, revision=revision, endpoint=endpoint)
-
-
-def received(url: str, start: int, limit: int, what: str) -> Iterator[bytes]:
-    """Yield a file's bytes from `start` on, at most up to `limit`; b"" first where the server begins anew."""
-    from huggingface_hub import get_session
-    from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, not in __all__
-        build_hf_headers,
-        hf_raise_for_status,
-    )
-
-    headers = build_hf_headers() | {"Accept-Encoding": "identity"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    with network(what), get_session().stream("GET", url, headers=headers, timeout=TIMEOUT) as response:
-        hf_raise_for_status(response)
-        if start and response.status_code != 206:
-            start = 0
-            yield b""
-        for piece in response.iter_bytes(PIECE):
-            start += len(piece)
-            if start > limit:
-                raise NetworkError(f"{what}: the server sends more than the {limit:,} bytes it announced")
-            yield piece
-
-
-def fetch(wanted: Offer, *, store: Path | None = None, endpoint: str | None = None) -> Iterator[Progress]:
+def fetch(
+    wanted: Offer, *, store: Path | None = None, endpoint: str | None = None
+) -> Generator[Progress, None, None]:
     """Fetch a model into the store, yielding signs of progress; `find` knows it at the end.
 
     What an interrupted call fetched is kept, and the next one goes on from there. A model appears in the
-    store only when it is whole: sums checked, shapes checked, all weights finite.
+    store only when it is whole: sums checked, shapes checked, all weights finite. A lost connection and a
+    busy server are tried again a few times, from where the transfer was.
 
     Raises:
-        ModelError: the disk is too small, or what was fetched is not a sound GPT-2 of the announced shape.
+        ModelError: the disk is too small, or what was fetched is not a sound GPT-2 of the announced shape, or
+            another process is fetching it.
         NetworkError: no network, or what arrived is not what the hub announced.
     """
     target = place(wanted.name, store or default_store())
-    draft = target.parent / f".{target.name}.{wanted.revision[:12]}.partial"
+    edition = hashlib.sha256(wanted.revision.encode()).hexdigest()[:12]
+    draft = target.parent / f".{target.name}.{edition}.partial"
     try:
         draft.mkdir(parents=True, exist_ok=True)
-        check_space(wanted, draft)
-        for file in wanted.files:
-            for done in fetch_file(file, draft / file.name, wanted, endpoint):
-                yield Progress(done, wanted.size)
-        check_model(draft, wanted)
-        finish(draft, target, wanted)
+        with alone(draft, wanted.name):
+            check_space(wanted, draft)
+            for file in wanted.files:
+                yield from fetch_file(file, draft / file.name, wanted, endpoint)
+            check_model(draft, wanted)
+            finish(draft, target, wanted)
     except OSError as error:
         raise ModelError(f"can't write {draft}: {error.strerror}; what was fetched is kept") from None
+
+
+@contextmanager
+def alone(draft: Path, name: str) -> Iterator[None]:
+    """Keep others from fetching the same model meanwhile; the kernel frees the lock of a dead process."""
+    descriptor = os.open(draft, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ModelError(f"another process is fetching {name}; wait until it is done") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def check_space(wanted: Offer, draft: Path) -> None:
@@ -241,20 +230,43 @@ def arrived(draft: Path, wanted: Offer) -> int:
     return sum(path.stat().st_size for path in paths if path.exists())
 
 
-def fetch_file(file: RemoteFile, path: Path, wanted: Offer, endpoint: str | None) -> Iterator[int]:
-    """Fetch a file or the rest of it, yielding how many bytes of the offer are here."""
-    have = path.stat().st_size if path.exists() else 0
-    url = address(wanted.repository, wanted.revision, file.name, endpoint)
-    with path.open("ab") as out:
-        if have < file.size:
-            for piece in received(url, have, file.size, wanted.repository):
-                if not piece:
-                    out.truncate(0)
-                out.write(piece)
-                out.flush()
-                yield arrived(path.parent, wanted)
+def fetch_file(file: RemoteFile, path: Path, wanted: Offer, endpoint: str | None) -> Iterator[Progress]:
+    """Fetch a file or the rest of it, and compare its sum."""
+    path.touch()
+    failures, have = 0, -1
+    while have < path.stat().st_size < file.size:
+        have = path.stat().st_size
+        try:
+            for _ in transfer(file, path, wanted, endpoint):
+                yield Progress(arrived(path.parent, wanted), wanted.size)
+        except PassingError as error:
+            failures = 1 if path.stat().st_size > have else failures + 1
+            if failures > len(WAITS):
+                raise
+            yield Progress(arrived(path.parent, wanted), wanted.size, trouble=str(error))
+            time.sleep(max(WAITS[failures - 1], error.wait))
+            have = -1
     check_sum(file, path, wanted)
-    yield arrived(path.parent, wanted)
+    yield Progress(arrived(path.parent, wanted), wanted.size)
+
+
+def transfer(file: RemoteFile, path: Path, wanted: Offer, endpoint: str | None) -> Iterator[None]:
+    """Append what a file still lacks, yielding after each piece."""
+    pieces = received(
+        wanted.repository,
+        wanted.revision,
+        file.name,
+        start=path.stat().st_size,
+        limit=file.size,
+        endpoint=endpoint,
+    )
+    with path.open("ab") as out:
+        for piece in pieces:
+            if not piece:
+                out.truncate(0)
+            out.write(piece)
+            out.flush()
+            yield
 
 
 def check_sum(file: RemoteFile, path: Path, wanted: Offer) -> None:
@@ -279,9 +291,6 @@ def check_sum(file: RemoteFile, path: Path, wanted: Offer) -> None:
 
 def check_model(draft: Path, wanted: Offer) -> None:
     """Read what was fetched as a model; where that fails, it is removed."""
-    from inkfish.weights import huggingface
-    from inkfish.weights.checkpoint import check_finite
-
     try:
         check_finite(huggingface.read(draft))
     except InkfishError as error:
@@ -295,12 +304,5 @@ def finish(draft: Path, target: Path, wanted: Offer) -> None:
     sums = {file.name: file.sha256 for file in wanted.files if file.sha256}
     note = {"repository": wanted.repository, "revision": wanted.revision, "sha256": sums}
     (draft / SOURCE).write_text(json.dumps(note, indent=2) + "\n")
-    for path in draft.iterdir():
-        sync(path)
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    draft.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    publish(draft, target, seal=huggingface.CONFIG, stale=re.compile(r".*", re.DOTALL))
     forget_partial(target)

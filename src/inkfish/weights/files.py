@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from inkfish.errors import InkfishError, ModelError
 
-__all__ = ["aside", "aside_file", "sync", "unreplaced"]
+__all__ = ["aside", "aside_file", "publish", "unreplaced"]
 
 T = TypeVar("T")
 PAUSES = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0)
@@ -78,7 +78,7 @@ def aside_file(path: Path) -> Iterator[Path]:
 
 
 def publish(draft: Path, folder: Path, seal: str | None, stale: re.Pattern[str] | None) -> None:
-    """Move the draft's files to `folder`, after they have reached the disk."""
+    """Move the draft's files to `folder`, after they have reached the disk; see `aside`."""
     for path in draft.iterdir():
         sync(path)
     sync(draft)
@@ -97,7 +97,8 @@ def replace_files(draft: Path, folder: Path, seal: str | None, stale: re.Pattern
         raise IsADirectoryError(errno.EISDIR, f"{blocked[0]} is a folder there")
     if seal is not None:
         (folder / seal).unlink(missing_ok=True)  # journals keep the order of this and the renames
-    old = [path for path in folder.iterdir() if stale is not None and stale.fullmatch(path.name)]
+    files = [path for path in folder.iterdir() if not path.is_dir()]
+    old = [path for path in files if stale is not None and stale.fullmatch(path.name)]
     try:
         for path in old:
             if path.name not in names:
