@@ -27,8 +27,10 @@ def load(
     backend: str | None = None,
     dtype: str | None = None,
     threads: int | None = None,
+    device: str | None = None,
+    speculate: bool | None = None,
 ) -> LanguageModel:
     """Return a model, ready to write; `inkfish.generate.load` explains the arguments and what is refused."""
     from inkfish.generate import load as load_model  # here: `inkfish --help` needs no numpy
 
-    return load_model(name, backend=backend, dtype=dtype, threads=threads)
+    return load_model(name, backend=backend, dtype=dtype, threads=threads, device=device, speculate=speculate)
