@@ -35,6 +35,7 @@ COMMANDS = {
     "Make a model": {
         "finetune": "Go on training a model on your own texts.",
         "pretrain": "Train a model from scratch on text files.",
+        "prefer": "Learn from human preferences: label, train a reward, optimise, compare.",
         "data": "Look at training data; make a vocabulary.",
     },
     "Measure a model": {

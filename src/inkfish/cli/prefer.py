@@ -1,0 +1,172 @@
+"""`inkfish prefer`: learn from human preferences, or from a program that stands in for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from inkfish.cli.options import examples
+from inkfish.cli.output import note
+from inkfish.errors import MissingExtraError
+from inkfish.labels import exchange
+from inkfish.labels.store import Store
+from inkfish.tokenizer import Tokenizer
+from inkfish.weights import hub
+
+try:
+    from inkfish.recipes.prefer import compare as compare_recipe
+    from inkfish.recipes.prefer import learning
+    from inkfish.recipes.prefer import reward as reward_recipe
+    from inkfish.recipes.prefer import sample as sample_recipe
+    from inkfish.recipes.prefer import simulate as simulate_recipe
+except ModuleNotFoundError as error:
+    if error.name not in {"torch", "matplotlib", "tokenizers"}:
+        raise
+    raise MissingExtraError("learning from preferences", "train") from None
+
+__all__ = ["app"]
+
+RecipeFile = Annotated[Path | None, Parameter(name="--recipe")]
+
+app = App(
+    name="prefer",
+    help="Learn from human preferences.",
+    help_epilogue=examples(
+        "inkfish prefer sample stories/ --store labels.sqlite --count 500",
+        "inkfish prefer simulate --store labels.sqlite --judge vader",
+        "inkfish prefer reward --store labels.sqlite --out runs/reward",
+        "inkfish prefer optimize stories/ --reward runs/reward --out runs/policy",
+        "inkfish prefer compare held-out.txt --model runs/policy",
+        about="Candidates are sampled, people (or a program) say which is best, a reward model learns from "
+        "them, and the model learns to write what it prefers.",
+    ),
+)
+
+
+@app.command
+def sample(
+    config: Annotated[sample_recipe.Config, Parameter(name="*")], *, recipe_file: RecipeFile = None
+) -> int:
+    """Write candidates to be labelled into a label store.
+
+    Args:
+        config: The settings.
+        recipe_file: Settings from this TOML file, by their names with underscores; options come before it.
+    """
+    result = sample_recipe.run(config)
+    note(f"{result.added:,} items added, {result.items:,} in {result.store}")
+    return 0
+
+
+@app.command
+def simulate(
+    config: Annotated[simulate_recipe.Config, Parameter(name="*")] = simulate_recipe.Config(),  # noqa: B008
+    *,
+    recipe_file: RecipeFile = None,
+) -> int:
+    """Label by a program, with the noise of people.
+
+    Args:
+        config: The settings.
+        recipe_file: Settings from this TOML file, by their names with underscores; options come before it.
+    """
+    result = simulate_recipe.run(config)
+    note(f"{result.labelled:,} labelled")
+    return 0
+
+
+@app.command
+def reward(
+    config: Annotated[reward_recipe.Config, Parameter(name="*")] = reward_recipe.Config(),  # noqa: B008
+    *,
+    recipe_file: RecipeFile = None,
+) -> int:
+    """Train a reward model on labels.
+
+    Args:
+        config: The settings.
+        recipe_file: Settings from this TOML file, by their names with underscores; options come before it.
+    """
+    result = reward_recipe.run(config)
+    return 0 if result.stopped is None else 128 + result.stopped
+
+
+@app.command
+def optimize(
+    config: Annotated[learning.Config, Parameter(name="*")], *, recipe_file: RecipeFile = None
+) -> int:
+    """Make a model write what is preferred.
+
+    Args:
+        config: The settings.
+        recipe_file: Settings from this TOML file, by their names with underscores; options come before it.
+    """
+    from inkfish.recipes.prefer import optimize as optimize_recipe
+
+    result = optimize_recipe.run(config)
+    if result.stopped is not None:
+        return 128 + result.stopped
+    note(f"inkfish prefer compare HELD-OUT --model {result.folder}")
+    return 0
+
+
+@app.command
+def compare(
+    config: Annotated[compare_recipe.Config, Parameter(name="*")], *, recipe_file: RecipeFile = None
+) -> int:
+    """Let a judge decide which of two models writes better.
+
+    Args:
+        config: The settings.
+        recipe_file: Settings from this TOML file, by their names with underscores; options come before it.
+    """
+    compare_recipe.run(config)
+    return 0
+
+
+Form = Literal["openai", "trl", "summaries", "hh", "csv"]
+
+
+@app.command(name="import")
+def import_labels(
+    file: Path, /, *, form: Form, store: Path = Path("labels.sqlite"), model: str = "gpt2"
+) -> int:
+    """Take labels from a file of another program into a label store, all or none.
+
+    Args:
+        file: The file.
+        form: openai (best of four, token ids), trl (prompt, chosen, rejected), summaries
+            (summarize-from-feedback), hh (hh-rlhf), or csv (as exported here).
+        store: The label store; made where it is missing.
+        model: Model whose vocabulary the token ids are of.
+    """
+    with Store(store, create=True) as opened:
+        items, labels = exchange.read(file, opened, form=form, text=vocabulary(model, form))
+    note(f"{items:,} items and {labels:,} labels are new in {store}")
+    return 0
+
+
+@app.command(name="export")
+def export_labels(
+    out: Path, /, *, form: Form, store: Path = Path("labels.sqlite"), model: str = "gpt2"
+) -> int:
+    """Write a store's labels in another program's format.
+
+    Args:
+        out: The file to write.
+        form: As for import.
+        store: The label store.
+        model: Model whose vocabulary texts without token ids are read with.
+    """
+    with Store(store) as opened:
+        content = exchange.write(opened, form=form, text=vocabulary(model, form))
+    out.write_bytes(content.encode())
+    note(f"written: {out}")
+    return 0
+
+
+def vocabulary(model: str, form: str) -> Tokenizer:
+    """Return what turns ids into text, for the one format that has ids."""
+    return Tokenizer.gpt2() if form != "openai" or model == "gpt2" else Tokenizer.load(hub.find(model))

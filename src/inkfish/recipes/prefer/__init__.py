@@ -1,0 +1,1 @@
+"""Learning from human preferences: sample, label, simulate, reward, optimize, compare; one file each."""

@@ -1,0 +1,256 @@
+"""Which of two models writes what a judge prefers: both answer the same held-out prompts.
+
+    inkfish prefer compare held-out.jsonl --model runs/policy --other starter --judge vader
+
+The judge is a program here; for people, --store writes the pairs, models hidden, to be labelled on the page.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import KW_ONLY, asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from inkfish import weights
+from inkfish.errors import DataError, ModelError, SettingError
+from inkfish.labels.records import Candidate, Item
+from inkfish.labels.store import Store
+from inkfish.metrics.diversity import distinct, repetition
+from inkfish.metrics.winrate import compare
+from inkfish.model import GPT2
+from inkfish.preferences.rollout import respond
+from inkfish.preferences.sequences import join, score_responses
+from inkfish.recipes.display import display
+from inkfish.recipes.limits import check_real, check_whole
+from inkfish.recipes.prefer.queries import Query
+from inkfish.recipes.prefer.rewards import find_judge, find_reward, in_pieces
+from inkfish.recipes.prefer.settings import Prompting, backend_of
+from inkfish.tokenizer import Tokenizer
+from inkfish.training.resources import cores
+from inkfish.weights import hub
+
+__all__ = ["Config", "run"]
+
+AT_ONCE = 16
+"""Responses scored together."""
+
+
+@dataclass(frozen=True)
+class Config(Prompting):
+    """Settings of a comparison."""
+
+    _: KW_ONLY
+    other: str = "starter"
+    """What the model is compared with."""
+    judge: tuple[str, ...] = ("vader",)
+    """Who decides (repeatable): vader, afinn, descriptive, length:A-B, reward:FOLDER, python:MODULE:NAME."""
+    count: int = 1024
+    """Prompts."""
+    skip: int = 0
+    """Prompts left out at the beginning of the order."""
+    best_of: int = 1
+    """Let the model write so many responses and the reward choose one."""
+    reward: str | None = None
+    """What chooses where best_of is above 1."""
+    tie: float = 0.0
+    """Scores that differ by no more than this are a tie."""
+    out: Path | None = None
+    """Write the report and every pair to this JSON file."""
+    store: Path | None = None
+    """Also put the pairs into this label store, for people."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole(self, {"count": (1, 10**7), "skip": (0, 10**9), "best_of": (1, 4096)})
+        check_real(self, {"tie": (0, 1e9)})
+        if self.best_of > 1 and self.reward is None:
+            raise SettingError("best_of needs a reward to choose by; name it", param="reward")
+        if not self.judge:
+            raise SettingError("there is no judge; name one", param="judge")
+
+
+class System:
+    """A model that answers prompts."""
+
+    def __init__(self, name: str) -> None:
+        folder = hub.find(name)
+        base = weights.read(folder)
+        self.name, self.config = name, base.config
+        self.tokenizer = Tokenizer.load(folder, vocab_size=base.config.vocab_size)
+        self.model = GPT2(base.config).eval().requires_grad_(False)
+        self.model.load_tensors(base.tensors)
+
+    def answer(self, config: Config, queries: Sequence[Query], *, samples: int) -> list[list[int]]:
+        """Return responses; those to one prompt stand together."""
+        found = respond(
+            backend_of(self.model, device="cpu", threads=config.threads),
+            [query.ids for query in queries],
+            length=config.tokens,
+            temperature=config.temperature,
+            seed=config.seed,
+            samples=samples,
+        )
+        answers: list[list[int]] = found.tolist()
+        return answers
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Let both answer, let the judges decide, and return the report.
+
+    Raises:
+        InkfishError: what the user can put right, in one line.
+    """
+    judges = {name: find_judge(name) for name in config.judge}
+    with display() as screen, cores(config.threads, side_by_side=True) as workers:
+        ours, theirs = System(config.model), System(config.other)
+        if ours.tokenizer.fingerprint != theirs.tokenizer.fingerprint:
+            raise ModelError(f"{config.model} and {config.other} have different vocabularies")
+        rule = config.truncation(ours.tokenizer)
+        queries = config.queries(ours.tokenizer, ours.config, screen.say)[config.skip :][: config.count]
+        if len(queries) < config.count:
+            raise DataError(f"the data give {len(queries):,} prompts, not {config.count:,}", param="count")
+        answers = ours.answer(config, queries, samples=config.best_of)
+        if config.best_of > 1:
+            answers = chosen(config, ours.tokenizer, queries, answers, workers)
+        pair = [answers, theirs.answer(config, queries, samples=1)]
+        shown = [[rule.cut(answer) if rule else answer for answer in side] for side in pair]
+        texts = [[ours.tokenizer.decode(answer) for answer in side] for side in shown]
+        asked = [query.text for query in queries]
+        decided = {}
+        for name, judge in judges.items():
+            scores = np.array([judge(asked, side) for side in texts])  # (2, prompts)
+            decided[name] = verdict(scores, config.tie)
+            screen.say(f"{name}: {sentence(decided[name])}")
+        kl = divergence(config, ours.model, theirs.model, queries, answers, workers)
+        report: dict[str, Any] = {
+            "model": config.model,
+            "other": config.other,
+            "prompts": len(queries),
+            "judges": decided,
+            "kl": {"mean": float(kl.mean()), "error": float(kl.std(correction=0)) / len(kl) ** 0.5},
+            "texts": {name: figures(side) for name, side in zip(("model", "other"), shown, strict=True)},
+        }
+        screen.say(f"KL of the one from the other {report['kl']['mean']:.2f} nats a response")
+    if config.out is not None:
+        rows = [{"query": q, "model": a, "other": b} for q, a, b in zip(asked, *texts, strict=True)]
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        whole = report | {"settings": plain(asdict(config)), "pairs": rows}
+        config.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    if config.store is not None:
+        store_pairs(config, queries, shown, texts)
+    return report
+
+
+def plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings as JSON takes them."""
+    return {name: json.loads(json.dumps(value, default=str)) for name, value in settings.items()}
+
+
+def verdict(scores: Any, tie: float) -> dict[str, Any]:
+    """Return wins, ties and losses of the first row of scores, with intervals and test."""
+    margin = scores[0] - scores[1]
+    points = np.where(np.abs(margin) <= tie, 0.5, (margin > 0).astype(float))
+    found = compare(points.tolist())
+    return {
+        "wins": found.wins,
+        "ties": found.ties,
+        "losses": found.losses,
+        "score": found.score._asdict(),
+        "decided": found.decided._asdict(),
+        "p": found.p,
+        "mean": float(scores[0].mean()),
+        "other_mean": float(scores[1].mean()),
+    }
+
+
+def sentence(found: dict[str, Any]) -> str:
+    """Return a verdict for people."""
+    score = found["score"]
+    return (
+        f"{found['wins']:,} wins, {found['ties']:,} ties, {found['losses']:,} losses: wins + ties/2 "
+        f"{score['mean']:.1%} ({score['low']:.1%} to {score['high']:.1%}), sign test p {found['p']:.2g}; "
+        f"scores {found['mean']:.3f} against {found['other_mean']:.3f}"
+    )
+
+
+def chosen(
+    config: Config,
+    tokenizer: Tokenizer,
+    queries: Sequence[Query],
+    answers: Sequence[list[int]],
+    workers: Executor | None,
+) -> list[list[int]]:
+    """Return of each prompt's responses the one of the highest reward."""
+    assert config.reward is not None, "the settings demand it"
+    reward = find_reward(
+        config.reward,
+        tokenizer,
+        truncation=config.truncation(tokenizer),
+        at_once=AT_ONCE,
+        workers=workers,
+        device="cpu",
+    )
+    repeated = [query for query in queries for _ in range(config.best_of)]
+    scores = np.array(reward(repeated, answers)).reshape(len(queries), config.best_of)
+    return [answers[i * config.best_of + int(best)] for i, best in enumerate(scores.argmax(1))]
+
+
+def divergence(
+    config: Config,
+    model: GPT2,
+    reference: GPT2,
+    queries: Sequence[Query],
+    answers: Sequence[list[int]],
+    workers: Executor | None,
+) -> torch.Tensor:
+    """Return the log-ratio of each response under the two models, (B,)."""
+    sequences = join([query.ids for query in queries], answers, length=config.tokens)
+
+    def piece(rows: slice) -> torch.Tensor:
+        part = sequences.rows(rows)
+        with torch.no_grad():
+            now, then = (
+                score_responses(m, part, temperature=config.temperature).logprobs.sum(1)
+                for m in (model, reference)
+            )
+        return now - then
+
+    pieces = in_pieces(len(queries), AT_ONCE)
+    return torch.cat(list(map(piece, pieces) if workers is None else workers.map(piece, pieces)))
+
+
+def figures(answers: Sequence[list[int]]) -> dict[str, float]:
+    """Return how varied texts are."""
+    return {
+        "repetition": sum(repetition(answer, 3) for answer in answers) / len(answers),
+        "distinct_1": distinct(answers, 1),
+        "distinct_2": distinct(answers, 2),
+        "tokens": sum(map(len, answers)) / len(answers),
+    }
+
+
+def store_pairs(
+    config: Config, queries: Sequence[Query], shown: Sequence[list[list[int]]], texts: Sequence[list[str]]
+) -> None:
+    """Put the pairs into a label store."""
+    names = (config.model, config.other)
+    items = [
+        Item(
+            "pair",
+            query.text,
+            tuple(
+                Candidate(texts[side][i], tuple(shown[side][i]), {"model": names[side]}) for side in (0, 1)
+            ),
+            query.ids,
+        )
+        for i, query in enumerate(queries)
+    ]
+    assert config.store is not None, "asked only with one"
+    with Store(config.store, create=True) as store:
+        store.add(items)

@@ -1,0 +1,145 @@
+"""Labels as examples to learn from: rows of tokens, and how probable each candidate is the best."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from inkfish.errors import DataError
+from inkfish.labels.records import Item, Label
+from inkfish.labels.store import Store
+from inkfish.preferences.selftest import choice_targets
+from inkfish.preferences.sequences import Sequences, join
+from inkfish.recipes.prefer.queries import Query
+from inkfish.tokenizer import Tokenizer
+from inkfish.training.batches import order
+
+__all__ = ["Comparison", "Comparisons", "batch_of", "batches_of", "read_comparisons", "split"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One label of one item, as tokens."""
+
+    query: Query
+    responses: tuple[tuple[int, ...], ...]
+    """Of each candidate, as its reader saw it."""
+    targets: tuple[float, ...]
+    """For each candidate the probability that it is the best; or the rating of a single one."""
+    item: str
+    """Key of the item."""
+    labeller: str
+    """Who said it."""
+
+
+class Comparisons(NamedTuple):
+    """B comparisons of N candidates each; the batch that `inkfish.training.optimise` takes."""
+
+    ids: Tensor
+    """(B · N, T)."""
+    mask: Tensor
+    """(B · N, T) bool."""
+    targets: Tensor
+    """(B, N) float."""
+    length: int
+    """L, of the longest response."""
+    cursor: int = 0
+    """Comparisons of the stream that are used up."""
+
+    @property
+    def name(self) -> str:
+        """Which these are, for messages."""
+        return f"labels {self.cursor - len(self.targets):,} to {self.cursor - 1:,}"
+
+    @property
+    def sequences(self) -> Sequences:
+        """Queries and responses, (B · N, T)."""
+        return Sequences(self.ids, self.mask, self.length)
+
+
+def read_comparisons(
+    store: Store, tokenizer: Tokenizer, *, ratings: bool, limit: int | None
+) -> list[Comparison]:
+    """Return what a store's labels say, in the order in which they were given.
+
+    Skipped items, and those of which no candidate is good, say nothing here.
+
+    Args:
+        store: the label store.
+        tokenizer: for texts without ids.
+        ratings: take ratings instead of choices.
+        limit: most labels.
+
+    Raises:
+        DataError: there is none, or items have unequal numbers of candidates.
+    """
+    items = {item.key: item for item in store.items()}
+    wanted = ("rating",) if ratings else ("best", "tie")
+    labels = [label for label in store.labels() if label.verdict in wanted][:limit]
+    if not labels:
+        raise DataError(
+            f"{store.path} holds no {'ratings' if ratings else 'choices'}; inkfish prefer label or simulate "
+            "makes them",
+            param="store",
+        )
+    found = [comparison(items[label.item], label, tokenizer) for label in labels]
+    widths = {len(one.responses) for one in found}
+    if len(widths) > 1:
+        raise DataError(
+            f"items have from {min(widths)} to {max(widths)} candidates; learn from stores of equal ones",
+            param="store",
+        )
+    return found
+
+
+def comparison(item: Item, label: Label, tokenizer: Tokenizer) -> Comparison:
+    """Return one label as tokens."""
+    query = item.query_ids if item.query_ids is not None else tuple(tokenizer.encode(item.query))
+    responses = tuple(
+        candidate.ids if candidate.ids is not None else tuple(tokenizer.encode(candidate.text))
+        for candidate in item.candidates
+    )
+    if label.rating is not None:
+        targets = [label.rating]
+    else:
+        targets = choice_targets(None, len(responses), tied=label.best)
+    return Comparison(Query(query, item.query), responses, tuple(targets), item.key, label.labeller)
+
+
+def split(found: Sequence[Comparison], share: float, seed: int) -> tuple[list[Comparison], list[Comparison]]:
+    """Return comparisons to learn from, and held-out ones: all labels of an item are on one side."""
+
+    def held(one: Comparison) -> bool:
+        digest = hashlib.sha256(f"{seed}:{one.item}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") < share * 2**64
+
+    return [one for one in found if not held(one)], [one for one in found if held(one)]
+
+
+def batch_of(part: Sequence[Comparison], cursor: int = 0) -> Comparisons:
+    """Return comparisons as a batch."""
+    length = max(len(response) for one in part for response in one.responses)
+    queries = [one.query.ids for one in part for _ in one.responses]
+    responses = [response for one in part for response in one.responses]
+    sequences = join(queries, responses, length=max(1, length))
+    targets = torch.tensor([one.targets for one in part])
+    return Comparisons(sequences.ids, sequences.mask, targets, sequences.length, cursor)
+
+
+def batches_of(
+    found: Sequence[Comparison], *, size: int, seed: int, cursor: int = 0
+) -> Iterator[Comparisons]:
+    """Yield batches for ever, each epoch in another order; the cursor says where to go on."""
+    while True:
+        epoch, start = divmod(cursor, len(found))
+        permutation = order(len(found), epoch, seed)
+        while start < len(found):
+            part = [found[i] for i in permutation[start : start + size]]
+            start += len(part)
+            cursor = epoch * len(found) + start
+            yield batch_of(part, cursor)

@@ -1,0 +1,163 @@
+"""Make a model write what is preferred: PPO, RLOO or GRPO on a reward, DPO on labels, or best-of-n.
+
+    inkfish prefer optimize stories/ --reward runs/reward --out runs/policy
+    inkfish prefer optimize stories/ --algorithm dpo --store labels.sqlite --out runs/dpo
+
+Stopped at any moment and started again by the same command, a run goes on where it was, bit for bit. A file
+named `pause` in the run folder, which the label page writes too, stops it after the update at hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import inkfish
+from inkfish import weights
+from inkfish.errors import DataError
+from inkfish.labels.store import Store
+from inkfish.model import GPT2
+from inkfish.preferences.policy import Policy
+from inkfish.recipes.display import Display, display
+from inkfish.recipes.prefer import choose, direct, onpolicy
+from inkfish.recipes.prefer.learning import MAY_CHANGE, Beginning, Config
+from inkfish.recipes.prefer.queries import fingerprint
+from inkfish.tokenizer import Tokenizer
+from inkfish.training.files import Disk, kill_at
+from inkfish.training.measure import peak_memory
+from inkfish.training.resources import cores, keep_freed_memory, memory_advice
+from inkfish.training.run import Run, forget, locked, machine
+from inkfish.training.settings import git_version
+from inkfish.training.signals import stop_on_signals
+from inkfish.weights import hub
+from inkfish.weights.checkpoint import Checkpoint
+
+__all__ = ["Config", "Result", "run"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    folder: Path
+    """The run folder, which `inkfish.load` takes."""
+    episodes: int
+    """Responses learned from altogether."""
+    stopped: int | None
+    """Number of the signal that stopped it; None where it was finished or paused."""
+
+
+def run(config: Config) -> Result:
+    """Learn.
+
+    Raises:
+        InkfishError: what the user can put right, or a guard that stopped the run; what was saved stays.
+    """
+    keep_freed_memory()
+    folder = hub.find(config.model)
+    base = weights.read(folder)
+    tokenizer = Tokenizer.load(folder, vocab_size=base.config.vocab_size)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    begin = Beginning(base, tokenizer, device)
+    with locked(config.out), display() as screen:
+        if config.fresh:
+            forget(config.out)
+        (config.out / "pause").unlink(missing_ok=True)
+        if config.algorithm == "best-of-n":
+            return Result(config.out, choose.run(config, begin, screen), None)
+        return learn(config, begin, screen)
+
+
+def learn(config: Config, begin: Beginning, screen: Display) -> Result:
+    """Make policy and reference, open the run, and hand over to the algorithm's loop."""
+    torch.manual_seed(config.seed)
+    policy, reference = Policy(GPT2(begin.base.config)), GPT2(begin.base.config)
+    for model in (policy.trunk, reference):
+        model.load_tensors(begin.base.tensors)
+    policy.to(begin.device)
+    reference.to(begin.device).eval().requires_grad_(False)
+    coefficient = torch.tensor(config.kl, dtype=torch.float64)
+    here = Run(
+        config.out,
+        disk=Disk(kill_at(os.environ.get("INKFISH_FAILPOINT", ""))),
+        say=screen.say,
+        keep=config.keep,
+        tokenizer=begin.tokenizer,
+        eos=begin.tokenizer.end,
+        generation=begin.base.generation,
+        heads={"value": policy.value},
+        state={"kl_coefficient": coefficient},
+    )
+    loop = direct.train if config.algorithm == "dpo" else onpolicy.train
+    with (
+        stop_on_signals() as stop,
+        cores(config.threads, side_by_side=begin.device == "cpu") as workers,
+        memory_advice(f"take --at-once {config.at_once // 2 or 1}"),
+    ):
+        queries = config.queries(begin.tokenizer, begin.base.config, screen.say)[config.skip :]
+        if not queries:
+            raise DataError(f"--skip {config.skip:,} leaves no prompt; skip fewer", param="skip")
+        here.begin(settings(config, begin, fingerprint(queries)), may_change=MAY_CHANGE, force=config.force)
+        screen.say(memory(config, policy, begin))
+        episodes = loop(config, policy, reference, queries, coefficient, begin, here, screen, stop, workers)
+    return Result(config.out, episodes, int(stop.signal) if stop.signal is not None else None)
+
+
+def memory(config: Config, policy: Policy, begin: Beginning) -> str:
+    """Return an estimate of the memory, in a sentence: weights, gradients, moments, activations."""
+    shape = begin.base.config
+    count = sum(p.numel() for p in policy.parameters())
+    length = config.query_tokens + config.tokens
+    activations = config.at_once * length * shape.n_layer * 34 * shape.n_embd * 4
+    logits = 3 * config.at_once * config.tokens * shape.vocab_size * 4
+    parallel = torch.get_num_threads() if begin.device == "cuda" else os.cpu_count() or 1
+    rewards = 0 if config.algorithm == "dpo" else count * 4
+    total = count * (4 + 4 + 8 + 4) + rewards + (activations + logits) * parallel
+    return f"memory about {(total + peak_memory()) / 2**30:.1f} GiB"
+
+
+def settings(config: Config, begin: Beginning, prompts: str) -> dict[str, Any]:
+    """Return all that the weights depend on; prompts, reward and labels by their hashes."""
+    chosen = {name: value for name, value in asdict(config).items() if name not in {"force", "fresh"}}
+    hashes = {"prompts": prompts, "model": tensors_digest(begin.base)}
+    if config.algorithm != "dpo":
+        hashes["reward"] = reward_digest(config.reward)
+    if config.store is not None:
+        hashes["labels"] = labels_digest(config.store)
+    return chosen | {
+        "hashes": hashes,
+        "machine": machine(),
+        "program": {"version": inkfish.__version__, "git": git_version()},
+    }
+
+
+def tensors_digest(base: Checkpoint) -> str:
+    """Return the SHA-256 of a model's weights."""
+    digest = hashlib.sha256()
+    for name in base.config.tensor_shapes():
+        digest.update(base.tensors[name].tobytes())
+    return digest.hexdigest()
+
+
+def reward_digest(name: str) -> str:
+    """Return what tells whether a reward has changed: a judge's name, or the hash of a model's files."""
+    if not Path(name).exists():
+        return name
+    place = hub.find(name)
+    digest = hashlib.sha256()
+    for file in ("model.safetensors", "heads.safetensors"):
+        if (place / file).is_file():
+            digest.update((place / file).read_bytes())
+    return digest.hexdigest()
+
+
+def labels_digest(path: Path) -> str:
+    """Return the SHA-256 of what a store's labels say."""
+    with Store(path) as store:
+        labels = [(label.request, label.item, label.verdict, label.best) for label in store.labels()]
+    return hashlib.sha256(repr(labels).encode()).hexdigest()

@@ -1,0 +1,468 @@
+"""Train a reward model on labels, normalise it, and test it on labels that were held out.
+
+    inkfish prefer reward --store labels.sqlite --out runs/reward
+
+Gain and bias are set before and after training so that samples of the base model have mean 0 and deviation 1.
+A model that is no better than chance on held-out labels is not handed on.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import KW_ONLY, asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import inkfish
+from inkfish import weights
+from inkfish.config import exact_div
+from inkfish.errors import DataError, RunError, SettingError
+from inkfish.metrics.calibration import calibration_error
+from inkfish.metrics.winrate import wilson
+from inkfish.model import GPT2
+from inkfish.preferences import adam
+from inkfish.preferences.guards import better_than_chance
+from inkfish.preferences.reward_losses import best_of_n_loss, pairs_loss, ratings_loss
+from inkfish.preferences.reward_model import RewardModel
+from inkfish.preferences.rollout import respond
+from inkfish.preferences.selftest import check_reward_learning
+from inkfish.recipes.display import Display, display
+from inkfish.recipes.limits import check_choices, check_real, check_whole
+from inkfish.recipes.prefer.comparisons import (
+    Comparison,
+    Comparisons,
+    batch_of,
+    batches_of,
+    read_comparisons,
+    split,
+)
+from inkfish.recipes.prefer.queries import Query
+from inkfish.recipes.prefer.rewards import REPORT, in_pieces, score
+from inkfish.recipes.prefer.settings import backend_of, check_context
+from inkfish.tokenizer import Tokenizer
+from inkfish.training import schedule
+from inkfish.training.files import Disk, kill_at
+from inkfish.training.optimise import autocast, optimise
+from inkfish.training.optimizers import Optimizer
+from inkfish.training.resources import cores, has_bfloat16, keep_freed_memory, memory_advice
+from inkfish.training.run import Run, forget, locked, machine
+from inkfish.training.settings import git_version
+from inkfish.training.signals import Stop, stop_on_signals
+from inkfish.weights import hub
+
+__all__ = ["Config", "Result", "run"]
+
+LossName = Literal["best", "pairs", "ratings"]
+WHOLE = {
+    "limit": (1, 10**9),
+    "batch": (1, 65_536),
+    "at_once": (1, 65_536),
+    "epochs": (1, 1000),
+    "reference": (2, 10**6),
+    "tokens": (1, 100_000),
+    "threads": (0, 256),
+    "seed": (0, 2**31 - 1),
+    "save_every": (1, 10**9),
+}
+REAL = {"lr": (0, 10), "held_out": (0.01, 0.9), "temperature": (0.01, 2)}
+MAY_CHANGE = ("store", "out", "threads", "save_every", "program", "machine", "model", "steps")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a reward model."""
+
+    _: KW_ONLY
+    store: Path = Path("labels.sqlite")
+    """The label store."""
+    out: Path = Path("runs/reward")
+    """Run folder; one that is there is gone on with."""
+    model: str = "starter"
+    """What it starts from: the model that wrote the candidates."""
+    loss: LossName = "best"
+    """best: softmax over the candidates; pairs: the best against each other one; ratings: squared error."""
+    limit: int | None = None
+    """Most labels; by default all."""
+    held_out: float = 0.1
+    """Share of the items that is not learned from."""
+    epochs: int = 1
+    """How often the labels are read; more than once soon overfits."""
+    batch: int = 32
+    """Labels of a step."""
+    at_once: int = 4
+    """Labels computed at once, a divisor of batch."""
+    lr: float = 5e-5
+    """Peak learning rate; falls to 0 in a line."""
+    optimizer: Literal["tf-adam", "adam"] = "tf-adam"
+    """Adam with TensorFlow's epsilon, or torch's."""
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Of matrix products while training; scores are always float32."""
+    reference: int = 256
+    """Samples of the base model on which the scores are normalised."""
+    tokens: int = 24
+    """Of each of those samples."""
+    temperature: float = 0.7
+    """Of those samples."""
+    threads: int = 0
+    """CPU threads; 0 is one for each core."""
+    seed: int = 1
+    """Of the head, the order of labels and what is held out."""
+    save_every: int = 50
+    """Steps between checkpoints."""
+    force: bool = False
+    """Go on although settings or labels have changed."""
+    fresh: bool = False
+    """Remove the run that is in the folder and begin anew."""
+
+    def __post_init__(self) -> None:
+        check_whole(self, WHOLE)
+        check_real(self, REAL)
+        check_choices(self, {"loss": get_args(LossName), "optimizer": adam.NAMES})
+        check_choices(self, {"precision": ("auto", "bfloat16", "float32")})
+        if self.batch % self.at_once:
+            raise SettingError(
+                f"at_once is {self.at_once} and batch {self.batch}; batch must be a multiple of at_once",
+                param="at_once",
+            )
+
+
+@dataclass(frozen=True)
+class Result:
+    """How it ended."""
+
+    folder: Path
+    """The run folder."""
+    report: dict[str, Any] | None
+    """What stands in its reward.json; None where it was stopped."""
+    stopped: int | None
+    """Number of the signal that stopped it; None where it was finished."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is learned from and what it is tested on."""
+
+    learned: list[Comparison]
+    held: list[Comparison]
+    tokenizer: Tokenizer
+
+
+def run(config: Config) -> Result:
+    """Train, normalise, test.
+
+    Raises:
+        InkfishError: what the user can put right, in one line; what was saved before stays.
+    """
+    keep_freed_memory()
+    folder = hub.find(config.model)
+    with locked(config.out), display() as screen:
+        if config.fresh:
+            forget(config.out)
+            (config.out / REPORT).unlink(missing_ok=True)
+        base = weights.read(folder)
+        tokenizer = Tokenizer.load(folder, vocab_size=base.config.vocab_size)
+        from inkfish.labels.store import Store
+
+        with Store(config.store) as store:
+            found = read_comparisons(store, tokenizer, ratings=config.loss == "ratings", limit=config.limit)
+        data = Data(*split(found, config.held_out, config.seed), tokenizer)
+        check_data(config, data, base.config.vocab_size, found)
+        longest = max(len(one.query.ids) for one in found)
+        check_context(longest, max(len(r) for one in found for r in one.responses), base.config)
+        torch.manual_seed(config.seed)
+        model = RewardModel(GPT2(base.config))
+        model.trunk.load_tensors(base.tensors)
+        here = Run(
+            config.out,
+            disk=Disk(kill_at(os.environ.get("INKFISH_FAILPOINT", ""))),
+            say=screen.say,
+            tokenizer=tokenizer,
+            eos=tokenizer.end,
+            generation=base.generation,
+            heads={"reward": model.reward},
+            state={"gain": model.gain, "bias": model.bias},
+        )
+        with (
+            stop_on_signals() as stop,
+            cores(config.threads, side_by_side=not torch.cuda.is_available()) as workers,
+            memory_advice(f"take --at-once {config.at_once // 2 or 1}"),
+        ):
+            here.begin(settings(config, found), may_change=MAY_CHANGE, force=config.force)
+            report = train(config, model, data, here, screen, stop, workers)
+    return Result(config.out, report, int(stop.signal) if stop.signal is not None else None)
+
+
+def check_data(config: Config, data: Data, vocab_size: int, found: Sequence[Comparison]) -> None:
+    """Refuse labels that can't be learned from.
+
+    Raises:
+        DataError: too few, or of another vocabulary.
+    """
+    if len(data.learned) < config.batch or not data.held:
+        raise DataError(
+            f"{len(found):,} labels give {len(data.learned):,} to learn from, {len(data.held):,} held out; "
+            f"a batch has {config.batch}: label more, or take a smaller --batch",
+            param="store",
+        )
+    largest = max(max((*one.query.ids, *response)) for one in found for response in one.responses)
+    if largest >= vocab_size:
+        raise DataError(
+            f"the labels have token {largest:,}, the model ids below {vocab_size:,}; take the model that "
+            "wrote the candidates",
+            param="model",
+        )
+
+
+def settings(config: Config, found: Sequence[Comparison]) -> dict[str, Any]:
+    """Return all that the weights depend on; the labels by a hash of what they say."""
+    import hashlib
+
+    chosen = {name: value for name, value in asdict(config).items() if name not in {"force", "fresh"}}
+    labels = repr([(one.item, one.targets, one.labeller) for one in found])
+    return chosen | {
+        "precision": precision(config),
+        "hashes": {"labels": hashlib.sha256(labels.encode()).hexdigest()},
+        "machine": machine(),
+        "program": {"version": inkfish.__version__, "git": git_version()},
+    }
+
+
+def precision(config: Config) -> str:
+    """Return the type of matrix products."""
+    if config.precision != "auto":
+        return config.precision
+    return "bfloat16" if has_bfloat16("cuda" if torch.cuda.is_available() else "cpu") else "float32"
+
+
+def train(
+    config: Config,
+    model: RewardModel,
+    data: Data,
+    here: Run,
+    screen: Display,
+    stop: Stop,
+    workers: Executor | None,
+) -> dict[str, Any] | None:
+    """Take the steps, normalise, test; return the report, None where it was stopped."""
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    optimizer = adam.make(config.optimizer, model, lr=config.lr)
+    steps = config.epochs * len(data.learned) // config.batch
+    resumed = here.resume(model.trunk, optimizer)
+    if here.progress.step >= steps and (config.out / REPORT).is_file():
+        screen.say(f"{config.out} is finished")
+        found: dict[str, Any] = json.loads((config.out / REPORT).read_text())
+        return found
+    reference = reference_samples(config, data)
+    if not resumed:
+        check_reward_learning()
+        normalise(model, reference, config, workers)
+    screen.say(f"{len(data.learned):,} labels to learn from, {len(data.held):,} held out; {steps:,} steps")
+    if not take_steps(config, model, data, optimizer, here, screen, stop, workers, steps=steps):
+        return None
+    normalise(model, reference, config, workers)
+    model.fold()
+    report = tested(config, model, data, workers)
+    screen.say(
+        f"held-out accuracy {report['accuracy']:.1%} ({report['accuracy_low']:.1%} to "
+        f"{report['accuracy_high']:.1%}), chance {report['chance']:.0%}; loss {report['loss']:.3f}"
+    )
+    refuse_chance(report)
+    here.saved_at = None
+    here.save(model.trunk, optimizer)
+    here.write(REPORT, (json.dumps(report, indent=1) + "\n").encode())
+    return report
+
+
+def take_steps(
+    config: Config,
+    model: RewardModel,
+    data: Data,
+    optimizer: Optimizer,
+    here: Run,
+    screen: Display,
+    stop: Stop,
+    workers: Executor | None,
+    *,
+    steps: int,
+) -> bool:
+    """Take the steps; return whether all were taken. The last checkpoint is left to who normalises."""
+    model.train()
+    taken = optimise(
+        model,
+        batches_of(data.learned, size=config.at_once, seed=config.seed, cursor=here.progress.cursor),
+        optimizer,
+        schedule=lambda step: schedule.linear(step, steps=steps),
+        steps=steps,
+        start=here.progress.step,
+        lr=config.lr,
+        accumulate=exact_div(config.batch, config.at_once),
+        clip=1e9,
+        precision=precision(config),
+        loss=LOSSES[config.loss],
+        count=lambda batch: len(batch.targets),
+        skipped=here.progress.skipped_in_a_row,
+        workers=workers,
+    )
+    for step in taken:
+        here.took(step)
+        screen.step(step, steps)
+        if step.number < steps and (stop or step.number % config.save_every == 0):
+            here.save(model.trunk, optimizer)
+        if stop and step.number < steps:
+            screen.say(f"{stop.name}: saved after step {step.number:,}; the same command goes on")
+            return False
+    return True
+
+
+def scores_of(model: RewardModel, batch: Comparisons) -> Tensor:
+    """Return the scores of a batch's candidates, (B, N)."""
+    return model(batch.ids, batch.mask).view(batch.targets.shape)
+
+
+def best_loss(model: RewardModel, batch: Comparisons) -> Tensor:
+    """Return the sum of the losses of choices."""
+    return best_of_n_loss(scores_of(model, batch), batch.targets).sum()
+
+
+def pair_loss(model: RewardModel, batch: Comparisons) -> Tensor:
+    """Return the sum over labels of the mean loss of a label's pairs: those of unequal targets."""
+    scores = scores_of(model, batch)
+    better = (batch.targets[:, :, None] > batch.targets[:, None, :]).float()  # (B, N, N)
+    losses = pairs_loss(scores[:, :, None], scores[:, None, :])
+    return ((losses * better).sum((1, 2)) / better.sum((1, 2)).clamp(min=1)).sum()
+
+
+def rating_loss(model: RewardModel, batch: Comparisons) -> Tensor:
+    """Return the sum of the squared errors of ratings, which are centred on 4."""
+    return ratings_loss(scores_of(model, batch), batch.targets - 4).sum()
+
+
+LOSSES = {"best": best_loss, "pairs": pair_loss, "ratings": rating_loss}
+
+
+def reference_samples(config: Config, data: Data) -> tuple[list[Query], list[list[int]]]:
+    """Return prompts of the labels with new responses of the base model."""
+    base = weights.read(hub.find(config.model))
+    model = GPT2(base.config)
+    model.load_tensors(base.tensors)
+    unique = list(dict.fromkeys(one.query for one in data.learned + data.held))
+    queries = [unique[i % len(unique)] for i in range(config.reference)]
+    found = respond(
+        backend_of(model.eval(), device="cpu", threads=config.threads),
+        [query.ids for query in queries],
+        length=config.tokens,
+        temperature=config.temperature,
+        seed=config.seed,
+    )
+    return queries, found.tolist()
+
+
+def normalise(
+    model: RewardModel,
+    reference: tuple[list[Query], list[list[int]]],
+    config: Config,
+    workers: Executor | None,
+) -> None:
+    """Set gain and bias so that samples of the base model score 0 on average, with deviation 1."""
+    queries, responses = reference
+    model.eval()
+    model.normalise(
+        torch.tensor(score(model, queries, responses, at_once=4 * config.at_once, workers=workers))
+    )
+
+
+def tested(config: Config, model: RewardModel, data: Data, workers: Executor | None) -> dict[str, Any]:
+    """Return how well the model foretells held-out labels."""
+    model.eval()
+
+    def piece(rows: slice) -> tuple[Tensor, Tensor]:
+        batch = batch_of(data.held[rows])
+        device = next(model.parameters()).device
+        with torch.no_grad(), autocast(device, "float32"):
+            moved = batch._replace(ids=batch.ids.to(device), mask=batch.mask.to(device))
+            return scores_of(model, moved).cpu(), batch.targets
+
+    pieces = in_pieces(len(data.held), 4 * config.at_once)
+    parts = list(map(piece, pieces) if workers is None else workers.map(piece, pieces))
+    scores, targets = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+    lengths = [len(response) for one in data.held for response in one.responses]
+    common = {
+        "labels": len(data.learned),
+        "held_out": len(data.held),
+        "length_correlation": correlation(scores.flatten().numpy(), np.array(lengths)),
+    }
+    if config.loss == "ratings":
+        return common | rated(scores[:, 0], targets[:, 0])
+    return common | chosen(scores, targets, [one.labeller for one in data.held])
+
+
+def chosen(scores: Tensor, targets: Tensor, labellers: Sequence[str]) -> dict[str, Any]:
+    """Return the figures of choices: accuracy with Wilson's interval, loss, calibration, by labeller."""
+    p, n = F.softmax(scores, -1), scores.shape[1]
+    right = targets.gather(1, scores.argmax(-1, keepdim=True))[:, 0] > 0
+    found = wilson(int(right.sum()), len(right))
+    people = sorted(set(labellers))
+    return {
+        "chance": float((targets > 0).float().sum(1).mean()) / n,
+        "accuracy": found.mean,
+        "accuracy_low": found.low,
+        "accuracy_high": found.high,
+        "correct": int(right.sum()),
+        "loss": float(best_of_n_loss(scores, targets).mean()),
+        "calibration_error": calibration_error(p.max(-1).values.tolist(), right.tolist()),
+        "by_labeller": {
+            who: float(right[[i for i, name in enumerate(labellers) if name == who]].float().mean())
+            for who in people
+        },
+    }
+
+
+def rated(scores: Tensor, ratings: Tensor) -> dict[str, Any]:
+    """Return the figures of ratings: how often two are put in the right order, and the correlation."""
+    first, second = scores[:-1:2], scores[1::2]
+    one, two = ratings[:-1:2], ratings[1::2]
+    unequal = one != two
+    right = ((first > second) == (one > two))[unequal]
+    found = wilson(int(right.sum()), len(right))
+    return {
+        "chance": 0.5,
+        "accuracy": found.mean,
+        "accuracy_low": found.low,
+        "accuracy_high": found.high,
+        "correct": int(right.sum()),
+        "held_out": int(unequal.sum()),
+        "loss": float(ratings_loss(scores, ratings - 4).mean()),
+        "pearson": correlation(scores.numpy(), ratings.numpy()),
+    }
+
+
+def correlation(x: Any, y: Any) -> float:
+    """Return Pearson's correlation; 0 where one does not vary."""
+    if np.std(x) == 0 or np.std(y) == 0:
+        return 0.0
+    return float(np.corrcoef(x, y)[0, 1])
+
+
+def refuse_chance(report: dict[str, Any]) -> None:
+    """Refuse a model that does not foretell held-out labels.
+
+    Raises:
+        RunError: it is no better than chance by a one-sided test at 5 %.
+    """
+    if math.isnan(report["accuracy"]) or not better_than_chance(
+        report["correct"], report["held_out"], report["chance"]
+    ):
+        raise RunError(
+            f"the reward model is right on {report['accuracy']:.1%} of {report['held_out']} held-out labels, "
+            f"chance is {report['chance']:.1%}: it is not handed on; label more, or look whether labels are "
+            "read the right way round"
+        )

@@ -1,0 +1,188 @@
+"""What a response is worth: a learned reward model, or a program that reads the text."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from inkfish import weights
+from inkfish.errors import ModelError, SettingError
+from inkfish.model import GPT2
+from inkfish.preferences.gold import Judge, afinn, descriptiveness, length_band, vader
+from inkfish.preferences.reward_model import RewardModel
+from inkfish.preferences.sequences import Sequences, join
+from inkfish.preferences.truncation import Truncation
+from inkfish.recipes.prefer.queries import Query
+from inkfish.tokenizer import Tokenizer
+from inkfish.weights import heads, hub
+
+__all__ = ["REPORT", "Reward", "find_judge", "find_reward", "in_pieces", "read_reward_model", "score"]
+
+REPORT = "reward.json"
+"""Beside a finished reward model: how good it is. Without it a folder is no reward model."""
+
+Reward = Callable[[Sequence[Query], Sequence[Sequence[int]]], list[float]]
+"""(queries, responses as ids) → how good each response is."""
+
+
+def find_judge(name: str) -> Judge:
+    """Return the judge that a setting names.
+
+    Args:
+        name: vader, afinn, descriptive, length:FEWEST-MOST, reward:FOLDER, or python:MODULE:FUNCTION for any
+            function of queries and responses.
+
+    Raises:
+        SettingError: none is called so.
+        ModelError: a folder without a reward model.
+    """
+    plain: dict[str, Judge] = {"vader": vader, "afinn": afinn, "descriptive": descriptiveness}
+    kind, _, rest = name.partition(":")
+    band = re.fullmatch(r"(\d+)-(\d+)", rest)
+    if name in plain:
+        return plain[name]
+    if kind == "length" and band and int(band[1]) <= int(band[2]):
+        return length_band(int(band[1]), int(band[2]))
+    if kind == "reward" and rest:
+        return learned_judge(rest)
+    if kind == "python" and ":" in rest:
+        return imported(rest)
+    raise SettingError(
+        f"judge is {name!r}; choose vader, afinn, descriptive, length:FEWEST-MOST, reward:FOLDER or "
+        "python:MODULE:FUNCTION",
+        param="judge",
+    )
+
+
+def imported(place: str) -> Judge:
+    """Return a function of a module.
+
+    Raises:
+        SettingError: it is not there.
+    """
+    module, _, name = place.partition(":")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SettingError(f"judge python:{place} is not there: {error}", param="judge") from None
+    return found
+
+
+def learned_judge(folder: str) -> Judge:
+    """Return a judge of texts from the folder of a reward model."""
+    model, place = read_reward_model(Path(folder)), hub.find(folder)
+    tokenizer = Tokenizer.load(place, vocab_size=model.trunk.config.vocab_size)
+
+    def judge(queries: Sequence[str], responses: Sequence[str]) -> list[float]:
+        asked = [Query(tuple(tokenizer.encode(query)), query) for query in queries]
+        answers = [tokenizer.encode(response) for response in responses]
+        return score(model, asked, answers, at_once=32)
+
+    return judge
+
+
+def find_reward(
+    name: str,
+    tokenizer: Tokenizer,
+    *,
+    truncation: Truncation | None,
+    at_once: int,
+    workers: Executor | None,
+    device: str,
+) -> Reward:
+    """Return the reward that a setting names: a reward model's folder, or a judge.
+
+    With a rule of truncation the reward is that of what the reader sees, or the rule's penalty.
+    """
+    if ":" in name or name in {"vader", "afinn", "descriptive"}:
+        judge = find_judge(name)
+
+        def plain(queries: Sequence[Query], responses: Sequence[Sequence[int]]) -> list[float]:
+            return judge([query.text for query in queries], [tokenizer.decode(list(r)) for r in responses])
+    else:
+        model = read_reward_model(Path(name)).to(device)
+
+        def plain(queries: Sequence[Query], responses: Sequence[Sequence[int]]) -> list[float]:
+            return score(model, queries, responses, at_once=at_once, workers=workers)
+
+    if truncation is None:
+        return plain
+    rule = truncation
+
+    def truncated(queries: Sequence[Query], responses: Sequence[Sequence[int]]) -> list[float]:
+        found = plain(queries, [rule.cut(response) for response in responses])
+        ended = [rule.end(response) is not None for response in responses]
+        return [value if end else rule.penalty for value, end in zip(found, ended, strict=True)]
+
+    return truncated
+
+
+def read_reward_model(folder: Path) -> RewardModel:
+    """Return the reward model of a run folder, or of a model folder with a reward head and its report.
+
+    Raises:
+        ModelError: there is none, or it did not pass its test.
+    """
+    place = hub.find(str(folder))
+    if not any((root / REPORT).is_file() for root in (folder, place)):
+        raise ModelError(
+            f"{folder} holds no finished reward model ({REPORT} is missing); inkfish prefer reward makes one"
+        )
+    checkpoint, found = weights.read(place), heads.read(place)
+    if "reward" not in found:
+        raise ModelError(f"{place} has no reward head; inkfish prefer reward makes one")
+    model = RewardModel(GPT2(checkpoint.config))
+    model.trunk.load_tensors(checkpoint.tensors)
+    model.reward.load_tensors(found["reward"])
+    return model.eval().requires_grad_(False)
+
+
+def in_pieces(rows: int, size: int) -> list[slice]:
+    """Return slices of `size` rows."""
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+@torch.no_grad()
+def score(
+    model: RewardModel,
+    queries: Sequence[Query],
+    responses: Sequence[Sequence[int]],
+    *,
+    at_once: int,
+    workers: Executor | None = None,
+) -> list[float]:
+    """Return the model's scores of responses.
+
+    Args:
+        model: in evaluation mode.
+        queries: B of them.
+        responses: one for each, of unequal lengths.
+        at_once: rows computed together.
+        workers: threads that compute side by side.
+    """
+    longest = max(map(len, responses))
+    sequences = join([query.ids for query in queries], responses, length=max(1, longest))
+    device = next(model.parameters()).device
+
+    def piece(rows: slice) -> list[float]:
+        part: Sequences = sequences.rows(rows).to(device)
+        with torch.no_grad():  # of each thread its own
+            found: list[float] = model(part.ids, part.mask).tolist()
+        return found
+
+    pieces = in_pieces(len(queries), at_once)
+    found = map(piece, pieces) if workers is None else workers.map(piece, pieces)
+    return [value for part in found for value in part]
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Return what is known of a reward model."""
+    found: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    return found
