@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from inkfish.backends import native
 from inkfish.weights import download, hub, huggingface
 
 Inkfish = Callable[..., Any]
@@ -62,6 +63,30 @@ def test_export(inkfish: Inkfish, model: str, home: Path, format: str) -> None:
     assert result.err == f"written to {home / 'out'}\n"
     if format != "gguf":
         assert inkfish("write", "the", "--model", str(home / "out"), "--seed", "1").code == 0
+
+
+@pytest.mark.skipif(not native.available(), reason="the native library was not built")
+def test_export_for_writing_alone(inkfish: Inkfish, model: str, tmp_path: Path) -> None:
+    done = inkfish("models", "export", model, "--format", "native", "--out", str(tmp_path / "quick"))
+    assert done.code == 0
+    assert (tmp_path / "quick" / "model.inkfish").is_file()
+    assert inkfish("write", "a", "--model", str(tmp_path / "quick"), "--max-tokens", "2").code == 0
+
+
+@pytest.mark.parametrize(
+    ("format", "dtype", "message"),
+    [
+        ("native", "float16", "--dtype is float16; native export has float32, bfloat16 and int8"),
+        ("gguf", "int8", "--dtype is int8; gguf stores floats, native has int8"),
+    ],
+)
+def test_export_in_a_type_that_the_format_has_not(
+    inkfish: Inkfish, model: str, tmp_path: Path, format: str, dtype: str, message: str
+) -> None:
+    done = inkfish(
+        "models", "export", model, "--format", format, "--dtype", dtype, "--out", str(tmp_path / "x")
+    )
+    assert (done.code, message in done.err) == (2, True)
 
 
 def test_export_to_onnx_without_its_packages(

@@ -202,13 +202,16 @@ def test_the_plan_says_what_would_run(folder: Path, monkeypatch: pytest.MonkeyPa
     assert loading.plan(folder) == {
         "back_end": "native",
         "instruction_set": native.supported()[-1],
-        "runs_as": None,
+        "runs_as": "auto",
         "divergence": None,
+        "bytes_of_weights": None,
     }
     model = load(folder)
     found = loading.plan(folder)
     assert found["runs_as"] == model.backend.dtype
     assert found["divergence"]["int8"] > 0
+    assert isinstance(model.backend, native.NativeBackend)
+    assert 0 < found["bytes_of_weights"] <= model.backend.packed.data.size < 2 * found["bytes_of_weights"]
     monkeypatch.setattr(native, "available", lambda: False)
     assert loading.plan(folder)["back_end"] == "reference"
 
@@ -217,7 +220,7 @@ def test_without_the_native_library_the_slow_one_is_named(
     byte_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(native, "available", lambda: False)
-    with pytest.warns(SlowBackendWarning, match=r"the C\+\+ back end was not built, so numpy runs the model"):
+    with pytest.warns(SlowBackendWarning, match=r"the native back end was not built, so numpy"):
         model = inkfish.load(byte_folder)
     assert isinstance(model.backend, reference.ReferenceBackend)
     assert load(byte_folder, backend="reference").backend.dtype == "float32"

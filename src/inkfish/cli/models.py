@@ -34,6 +34,7 @@ UNITS = {
     "bytes_on_disk": "size on disk",
     "bytes_to_write": "memory to write",
     "bytes_to_train": "memory to train",
+    "bytes_of_weights": "weights in memory",
 }
 """Facts that are shown in megabytes, and what they are called then."""
 
@@ -90,15 +91,16 @@ def list_models(*, json: Json = False) -> None:
 
 @app.command
 def show(model: str = "starter", /, *, json: Json = False) -> None:
-    """Show a model's shape, size, licence, what memory it takes, and its sampling defaults.
+    """Show a model's shape, size, licence, memory, sampling defaults, and how it would run here.
 
     Args:
         model: A model's name or folder.
         json: Print JSON.
     """
+    from inkfish.generate.loading import plan
     from inkfish.weights.facts import describe
 
-    facts = describe(model, hub.find(model))
+    facts = describe(model, hub.find(model)) | plan(model)
     if json:
         Output().write(as_json(facts) + "\n")
     else:
@@ -172,9 +174,9 @@ def export(
     model: str,
     /,
     *,
-    format: Literal["hf", "gguf", "onnx", "openai"],
+    format: Literal["hf", "gguf", "onnx", "openai", "native"],
     out: Path,
-    dtype: Literal["float32", "float16", "bfloat16"] | None = None,
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] | None = None,
     base: str | None = None,
     shard_size: str = "5GB",
 ) -> None:
@@ -183,17 +185,24 @@ def export(
     Args:
         model: A model's name or folder.
         format: hf (a folder for transformers, vLLM and others), gguf (a file for llama.cpp and what is built
-            on it), onnx (a file for ONNX Runtime), openai (a folder of TensorFlow files).
+            on it), onnx (a file for ONNX Runtime), openai (a folder of TensorFlow files), native (a folder
+            for inkfish alone, ready to write with).
         out: The folder or file to write.
-        dtype: How weights are stored; by default as they are (hf), float16 (gguf), float32 (onnx, openai).
+        dtype: How weights are stored; by default as they are (hf), float16 (gguf), float32 (onnx, openai),
+            int8 (native).
         base: The model that a LoRA adapter belongs to; the two are written merged.
         shard_size: Weights of one file (hf); a larger model is written to several, with an index.
     """
     from inkfish.weights import export as exports
+    from inkfish.weights import native_folder
     from inkfish.weights.importing import LICENCES, carried, opened
 
     if format in {"onnx", "openai"} and dtype not in {None, "float32"}:
         raise SettingError(f"dtype is {dtype}; {format} export has float32 only", param="dtype")
+    if format == "native" and dtype == "float16":
+        raise SettingError("dtype is float16; native export has float32, bfloat16 and int8", param="dtype")
+    if format != "native" and dtype == "int8":
+        raise SettingError(f"dtype is int8; {format} stores floats, native has int8", param="dtype")
     limit, folder = parse_size(shard_size), hub.find(model)
     checkpoint, tokenizer = opened(folder, None if base is None else hub.find(base))
     title = Path(model).resolve().name if "/" in model or model in {".", ".."} else model
@@ -207,6 +216,8 @@ def export(
         to_onnx(checkpoint, out)
     elif format == "openai":
         exports.to_openai(checkpoint, tokenizer, out)
+    elif format == "native":
+        native_folder.write(checkpoint, tokenizer, out, dtype=dtype or "int8")
     else:
         exports.to_huggingface(
             checkpoint,

@@ -9,20 +9,17 @@ from typing import Any
 
 from inkfish.backends import Backend
 from inkfish.engine import check_whole
-from inkfish.errors import MissingExtraError, SettingError, SlowBackendWarning
+from inkfish.errors import MissingExtraError, ModelError, SettingError, SlowBackendWarning
 from inkfish.generate.language_model import MAX_TOKENS, LanguageModel
 from inkfish.sampling import Sampling
 from inkfish.tokenizer import Tokenizer
-from inkfish.weights import hub, read
+from inkfish.weights import hub, native_folder, read
 from inkfish.weights.checkpoint import Checkpoint
 from inkfish.weights.generation_config import GenerationDefaults
 
 __all__ = ["CACHE", "load", "plan"]
 
-SLOW = (
-    "the C++ back end was not built, so numpy runs the model, many times slower: "
-    "install a C++ compiler, then inkfish again"
-)
+SLOW = f"the native back end was not built, so numpy runs models, many times slower; {native_folder.REMEDY}"
 CACHE = Path("~/.cache/inkfish")
 """Where weights are kept as the native back end reads them, with what was measured of them."""
 
@@ -60,7 +57,7 @@ def load(
     from inkfish.backends.native import NativeBackend  # here: the command line's help does not need it
 
     folder = hub.find(str(name))
-    checkpoint = read(folder)
+    checkpoint = native_folder.read(folder) if native_folder.is_native(folder) else read(folder)
     config, generation = checkpoint.config, checkpoint.generation
     tokenizer = Tokenizer.load(folder, vocab_size=config.vocab_size)
     ends = [i for i in (*generation.eos_token_ids, checkpoint.eos) if i is not None and i < config.vocab_size]
@@ -111,6 +108,8 @@ def make_backend(
             f"device is {device!r}; the {name} back end runs on the CPU: use torch, or leave the device out",
             param="device",
         )
+    if native_folder.is_native(folder):
+        return open_converted(folder, checkpoint, name=name, dtype=dtype, threads=threads)
     match name:
         case "native":
             return make_native(folder, checkpoint, dtype=dtype, threads=threads)
@@ -132,6 +131,34 @@ def wants_torch(device: str | None) -> bool:
     import torch
 
     return torch.cuda.is_available()
+
+
+def open_converted(
+    folder: Path, checkpoint: Checkpoint, *, name: str, dtype: str | None, threads: int | None
+) -> Backend:
+    """Return the native back end for a folder that was exported for it.
+
+    Raises:
+        SettingError: another back end or type is wanted than the folder has.
+        ModelError: the file is damaged or of another model.
+    """
+    from inkfish.backends import native
+
+    if name != "native":
+        raise SettingError(
+            f"the back end is {name}, and {folder} was exported for the native one; "
+            "use the model that it was made from",
+            param="backend",
+        )
+    found = native.load_file(folder / native_folder.FILE, threads=threads)
+    if found.config != checkpoint.config:
+        raise ModelError(f"{folder / native_folder.FILE} and config.json are of two models; export it again")
+    if dtype not in (None, found.dtype):
+        raise SettingError(
+            f"dtype is {dtype!r}, and {folder} holds {found.dtype}; use the model that it was made from",
+            param="dtype",
+        )
+    return found
 
 
 def default_backend() -> str:
@@ -156,8 +183,8 @@ def make_native(folder: Path, checkpoint: Checkpoint, *, dtype: str | None, thre
 def plan(name: str | Path) -> dict[str, Any]:
     """Return what `load` would run a model with here, without converting anything.
 
-    Back end, instruction set, the type and the bytes that its weights take; the type is None where it is yet
-    to be measured, which the first use does.
+    Back end, instruction set, the type and the bytes that its weights take; the type is "auto" where it is
+    yet to be measured, which the first use does.
 
     Raises:
         ModelError: there is no such model, or it is damaged.
@@ -165,16 +192,18 @@ def plan(name: str | Path) -> dict[str, Any]:
     from inkfish.backends import native
 
     if not native.available():
-        return {"back_end": "reference", "runs_as": "float32", "instruction_set": None}
+        return {"back_end": "reference", "runs_as": "float32"}
     from inkfish.generate import gate
 
     folder = hub.find(str(name))
     known, config = gate.recall(folder, CACHE), read(folder).config
+    dtype = gate.decide(config, known)
     return {
         "back_end": "native",
-        "runs_as": gate.decide(config, known),
-        "divergence": known or None,
         "instruction_set": native.supported()[-1],
+        "runs_as": dtype or "auto",
+        "divergence": known or None,
+        "bytes_of_weights": None if dtype is None else sum(native.tensor_sizes(config, dtype)),
     }
 
 

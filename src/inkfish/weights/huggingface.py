@@ -108,6 +108,8 @@ def map_weights(folder: Path) -> dict[str, StoredTensor]:
             f"{folder} holds its weights as {shown(pickles[0])}, a pickle, which can run code when opened; "
             "where you trust it, convert it with transformers: save_pretrained(out, safe_serialization=True)"
         )
+    if member(folder, "model.inkfish") is not None:
+        raise ModelError(f"{folder} was exported to write with; for this use the model that it was made from")
     raise ModelError(f"{folder} has no {WEIGHTS}; fetch or copy the model again")
 
 

@@ -29,7 +29,7 @@ from inkfish.backends.native.binding import (
     library,
     supported,
 )
-from inkfish.backends.native.convert import DTYPES, Packed, pack, read, write
+from inkfish.backends.native.convert import DTYPES, Packed, pack, read, tensor_sizes, write
 from inkfish.backends.native.threads import MOST_THREADS, physical_cores
 from inkfish.config import ModelConfig
 from inkfish.errors import ModelError, SettingError
@@ -46,6 +46,7 @@ __all__ = [
     "load_folder",
     "physical_cores",
     "supported",
+    "tensor_sizes",
 ]
 
 Logits = NDArray[np.float32]

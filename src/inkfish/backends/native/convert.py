@@ -26,7 +26,7 @@ from inkfish.backends.native.binding import library
 from inkfish.config import ModelConfig
 from inkfish.errors import ModelError, SettingError
 
-__all__ = ["DTYPES", "Packed", "pack", "read", "write"]
+__all__ = ["DTYPES", "Packed", "pack", "read", "tensor_sizes", "write"]
 
 Tensors = Mapping[str, NDArray[np.generic]]
 Bytes = NDArray[np.uint8]
