@@ -307,6 +307,8 @@ def test_uniform_is_philox(seed: int) -> None:
     for sample, position in ((0, 0), (3, 1023), (127, 10**6)):
         expected = (philox((seed % 2**64, sample), position + 1) >> 11) / 2**53
         assert uniform(seed, sample, position) == expected
+        theirs = np.random.Philox(key=np.array([seed % 2**64, sample], np.uint64), counter=position)
+        assert uniform(seed, sample, position) == (int(theirs.random_raw()) >> 11) / 2**53
 
 
 def chi_square_tail(observed: NDArray[np.float64], expected: NDArray[np.float64]) -> float:

@@ -3,7 +3,7 @@
     python engines.py ENGINE FILE TYPE THREADS
 
 Reads requests as JSON, one a line, {"what": "decode" | "prompt", "batch": B, "steps": N}, and answers with
-with {"rate": tokens per second}. A process that waits takes no processor time from those that are measured.
+{"rate": tokens per second}. A process that waits takes no processor time from those that are measured.
 """
 
 from __future__ import annotations

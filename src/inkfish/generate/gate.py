@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from inkfish.backends import Backend, native, reference
+from inkfish.backends import Backend, native
 from inkfish.backends.native.convert import LAYOUT, MAX_INT8_INPUTS
 from inkfish.config import ModelConfig
 from inkfish.sampling import uniform
@@ -49,6 +49,8 @@ def divergence(checkpoint: Checkpoint, backend: Backend) -> float:
     The text is drawn with the back end, always with the same random numbers; numpy works out float32's
     distributions on it.
     """
+    from inkfish.backends import reference  # here: most starts have a verdict already
+
     config, start = checkpoint.config, checkpoint.eos or 0
     length = min(LENGTH, config.n_positions)
     ids = np.full((SEQUENCES, length + 1), start)
