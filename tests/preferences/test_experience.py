@@ -136,6 +136,15 @@ def test_minibatches_hold_each_row_once_an_epoch_in_an_order_of_the_seed() -> No
     assert order(5) == first != order(6)
 
 
+def test_responses_to_a_query_stay_together() -> None:
+    _, seen = rollout()
+    seen = seen._replace(sequences=seen.sequences._replace(group=4))
+    experience = rloo_algorithm(temperature=0.7, samples=4).experience(seen, 0.1)
+    first = [set(b.advantages[:, 0].tolist()) for b in minibatches(experience, size=4, epochs=1, seed=1)]
+    whole = experience.advantages[:, 0].tolist()
+    assert sorted(map(sorted, first)) == sorted(map(sorted, (set(whole[:4]), set(whole[4:]))))
+
+
 def test_a_batch_of_experience_has_a_name() -> None:
     _, seen = rollout()
     experience: Experience = ppo_algorithm(temperature=0.7).experience(seen, 0.1)._replace(cursor=1024)

@@ -64,6 +64,30 @@ def test_padding_in_the_middle_changes_no_log_probability() -> None:
     torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-5)
 
 
+def test_a_shared_query_is_read_once_and_nothing_changes() -> None:
+    net = model()
+    queries = [[1, 2, 3]] * 3 + [[4, 9]] * 3
+    responses = [[5, 6], [7, 7], [8], [1, 2], [3], [10, 11]]
+    apart, together = (join(queries, responses, length=2, group=group) for group in (1, 3))
+    one, two = (score_responses(net, x, temperature=0.7) for x in (apart, together))
+    torch.testing.assert_close(one.logprobs, two.logprobs, rtol=1e-4, atol=1e-5)
+    judge = RewardModel(net)
+    plain = judge(apart.ids, apart.mask)
+    gradients = []
+    for found in (judge.scores(apart), judge.scores(together)):
+        torch.testing.assert_close(found, plain, rtol=1e-4, atol=1e-5)
+        found.square().sum().backward()
+        assert net.wpe.weight.grad is not None
+        gradients.append(net.wpe.weight.grad.clone())
+        judge.zero_grad()
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
+
+
+def test_rows_that_are_no_groups() -> None:
+    with pytest.raises(AssertionError, match="3 rows are no groups of 2"):
+        score_responses(model(), join([[1]] * 3, [[2]] * 3, length=1, group=2), temperature=1.0)
+
+
 def test_last_real_token() -> None:
     mask = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 0, 0]]).bool()
     assert last_real(mask).tolist() == [1, 2, 0]

@@ -62,6 +62,8 @@ class Experience(NamedTuple):
     """(B, L), when they were sampled."""
     returns: Tensor
     """(B, L), what the value head should have said."""
+    group: int = 1
+    """Rows that stand together and answer the same query."""
     cursor: int = 0
     """Queries of the run's stream that are used up."""
 
@@ -73,7 +75,7 @@ class Experience(NamedTuple):
     @property
     def sequences(self) -> Sequences:
         """The queries and responses."""
-        return Sequences(self.ids, self.mask, self.logprobs.shape[1])
+        return Sequences(self.ids, self.mask, self.logprobs.shape[1], self.group)
 
     def rows(self, chosen: Tensor) -> Experience:
         """Return some of the rows."""
@@ -197,6 +199,7 @@ def gathered(rollout: Rollout, advantages: Tensor, returns: Tensor | None = None
         advantages=advantages,
         values=rollout.values,
         returns=rollout.values if returns is None else returns,
+        group=rollout.sequences.group,
     )
 
 
@@ -224,16 +227,19 @@ def extremes(ratio: Tensor) -> tuple[float, float, float]:
 def minibatches(experience: Experience, *, size: int, epochs: int, seed: int) -> Iterator[Experience]:
     """Yield all rows `epochs` times in pieces of `size`, each time in a new order that the seed decides.
 
+    Responses to one query stay together, so that it is read once.
+
     Args:
         experience: B rows.
-        size: divides B.
+        size: divides B, and is a multiple of the rows of a query.
         epochs: passes over the rows.
         seed: of this update.
     """
-    rows = len(experience.ids)
-    assert rows % size == 0, f"{rows} rows are no multiple of {size}"
+    rows, group = len(experience.ids), experience.group
+    assert rows % size == 0 == size % group, f"{rows} rows, pieces of {size}, groups of {group}"
     draw = np.random.Generator(np.random.Philox(key=np.array([seed, 0], np.uint64)))
     for _ in range(epochs):
-        order = torch.from_numpy(draw.permutation(rows)).to(experience.ids.device)
+        groups = torch.from_numpy(draw.permutation(rows // group))
+        order = (groups[:, None] * group + torch.arange(group)).flatten().to(experience.ids.device)
         for start in range(0, rows, size):
             yield experience.rows(order[start : start + size])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from inkfish.errors import RunError
 from inkfish.heads import ScalarHead
 from inkfish.model import GPT2
+from inkfish.preferences.sequences import Sequences, response_states
 
 __all__ = ["Normalisation", "RewardModel", "last_real", "normalisation"]
 
@@ -47,6 +48,12 @@ class RewardModel(nn.Module):
         hidden = self.trunk.hidden(ids, mask=None if bool(mask.all()) else mask)
         state = hidden[torch.arange(len(ids), device=ids.device), last_real(mask)]  # (B, C)
         return self.reward(state) * self.gain + self.bias
+
+    def scores(self, sequences: Sequences) -> Tensor:
+        """Score responses (B,), as `forward` does; what several of them share is read once."""
+        states = response_states(self.trunk, sequences)  # (B, L + 1, C)
+        rows = torch.arange(len(states), device=states.device)
+        return self.reward(states[rows, sequences.counts.sum(1)]) * self.gain + self.bias
 
     @torch.no_grad()
     def normalise(self, scores: Tensor) -> None:

@@ -59,7 +59,7 @@ class Comparisons(NamedTuple):
     @property
     def sequences(self) -> Sequences:
         """Queries and responses, (B · N, T)."""
-        return Sequences(self.ids, self.mask, self.length)
+        return Sequences(self.ids, self.mask, self.length, self.targets.shape[1])
 
 
 def read_comparisons(

@@ -129,7 +129,7 @@ class Config(Prompting):
         if self.kl_target is not None:
             check_real(self, {"kl_target": (0, 1e6)})
         check_choices(self, {"algorithm": get_args(AlgorithmName), "optimizer": adam.NAMES})
-        for small, large in (("at_once", "minibatch"), ("minibatch", "batch"), ("samples", "batch")):
+        for small, large in (("at_once", "minibatch"), ("minibatch", "batch"), ("samples", "at_once")):
             needed = small != "samples" or self.algorithm in {"rloo", "grpo"}
             if needed and getattr(self, large) % getattr(self, small):
                 raise SettingError(

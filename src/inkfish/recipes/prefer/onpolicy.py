@@ -125,7 +125,9 @@ class Writer:
         written = time.perf_counter()
         queries = [query for query in asked for _ in range(config.group)]
         responses: list[list[int]] = found.tolist()
-        sequences = join([query.ids for query in queries], responses, length=config.tokens)
+        sequences = join(
+            [query.ids for query in queries], responses, length=config.tokens, group=config.group
+        )
         rollout = self.scored(sequences.to(torch.device(self.begin.device)), queries, responses)
         experience = self.algorithm.experience(rollout, float(self.coefficient))
         judged = None

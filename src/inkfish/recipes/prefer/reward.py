@@ -325,7 +325,7 @@ def take_steps(
 
 def scores_of(model: RewardModel, batch: Comparisons) -> Tensor:
     """Return the scores of a batch's candidates, (B, N)."""
-    return model(batch.ids, batch.mask).view(batch.targets.shape)
+    return model.scores(batch.sequences).view(batch.targets.shape)
 
 
 def best_loss(model: RewardModel, batch: Comparisons) -> Tensor:

@@ -149,6 +149,17 @@ def in_pieces(rows: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
+def shared(queries: Sequence[Query], at_once: int) -> int:
+    """Return how many queries that stand together are equal, where that divides `at_once` rows; else 1."""
+    group = 1
+    while group < len(queries) and queries[group] == queries[0]:
+        group += 1
+    starts = range(0, len(queries), group)
+    whole = len(queries) % group == 0 == at_once % group
+    equal = whole and all(len(set(queries[start : start + group])) == 1 for start in starts)
+    return group if equal else 1
+
+
 @torch.no_grad()
 def score(
     model: RewardModel,
@@ -167,14 +178,14 @@ def score(
         at_once: rows computed together.
         workers: threads that compute side by side.
     """
-    longest = max(map(len, responses))
-    sequences = join([query.ids for query in queries], responses, length=max(1, longest))
+    longest, group = max(map(len, responses)), shared(queries, at_once)
+    sequences = join([query.ids for query in queries], responses, length=max(1, longest), group=group)
     device = next(model.parameters()).device
 
     def piece(rows: slice) -> list[float]:
         part: Sequences = sequences.rows(rows).to(device)
         with torch.no_grad():  # of each thread its own
-            found: list[float] = model(part.ids, part.mask).tolist()
+            found: list[float] = model.scores(part).tolist()
         return found
 
     pieces = in_pieces(len(queries), at_once)
