@@ -30,8 +30,9 @@ check: $(VENV)/.test ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.test ## benchmarks, as ratios against the peers that are installed
-	$(BIN)/python benchmarks/training.py
+bench: $(VENV)/.bench ## writing and training as ratios against peers: an hour; make bench QUICK=--quick a few minutes
+	$(BIN)/python benchmarks/decode.py $(QUICK) $(if $(LLAMA),--llama $(LLAMA)) --out build/bench
+	$(if $(QUICK),,$(BIN)/python benchmarks/training.py)
 
 docs: $(VENV)/.test ## write the pages that quote the program
 	$(BIN)/python docs/make_commands.py && $(BIN)/python docs/make_papers.py
@@ -43,6 +44,11 @@ clean: ## forget the environment and what was built
 $(VENV)/.core: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) .
+	@touch $@
+
+# The engines that writing is measured against; llama.cpp's programs are built apart, see benchmarks/peers/llama.py.
+$(VENV)/.bench: $(VENV)/.test
+	$(INSTALL) -e ".[bench]"
 	@touch $@
 
 # What the tests need on top.
