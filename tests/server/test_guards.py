@@ -275,6 +275,7 @@ def test_errors_tell_nothing_that_is_nobodys_business(site: Any, caplog: pytest.
             "the server made a mistake; its log says which"
         )
         assert client.get("/health").status_code == 200
+    assert "a secret" in caplog.text
 
 
 def test_pages_have_a_strict_policy_and_files_come_from_one_folder(site: Any) -> None:

@@ -58,5 +58,8 @@ def test_brackets_in_texts_are_no_depth() -> None:
 
 def test_what_is_written_is_json() -> None:
     assert dumps({"a": [1, "é"]}) == '{"a":[1,"é"]}'
+    ends = "a\x0b\x0c\r\n\x1c\x85\u2028\u2029"
+    assert len(dumps(ends).splitlines()) == 1
+    assert json.loads(dumps(ends)) == ends
     with pytest.raises(ValueError, match="not JSON compliant"):
         dumps([float("nan")])

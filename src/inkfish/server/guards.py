@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import secrets
 from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
@@ -25,6 +26,7 @@ from inkfish.server.site import entrance
 
 __all__ = ["COOKIE", "OPEN", "Guard", "is_key", "session"]
 
+LOG = logging.getLogger("inkfish.server")
 OPEN = frozenset({"/health", "/ready", "/enter"})
 """Addresses that need no key; neither do the pages' own scripts and styles below /static/."""
 COOKIE = "inkfish_session"
@@ -74,7 +76,23 @@ class Guard:
             await refusal(problem, headers)(scope, receive, answer)
             return
         if checked is not None:
-            await self.app(scope, checked, answer)
+            await self.serve(scope, checked, answer)
+
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app answer; its mistakes go to the log, and end the connection only in mid-answer."""
+        complete = False
+
+        async def note(message: Message) -> None:
+            nonlocal complete
+            await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+
+        try:
+            await self.app(scope, receive, note)
+        except Exception:
+            if not complete:
+                raise
+            LOG.exception("a request was answered by 500")
 
     def check(self, scope: Scope, headers: Mapping[str, str]) -> None:
         """Refuse what is wrong before any of the body is read.

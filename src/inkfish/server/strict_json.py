@@ -11,6 +11,8 @@ __all__ = ["JSONError", "dumps", "loads"]
 
 DEEPEST = 64
 LONGEST_NUMBER = 400
+LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
+"""Line ends of Unicode, which JSON lets stand: clients that split a stream by them would lose its frames."""
 OPENING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
 
 
@@ -46,8 +48,13 @@ def loads(content: bytes) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """Return a value as one line of JSON; an assertion of Python's refuses NaN and infinities."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """Return a value as JSON on one line, whatever a reader takes for a line's end.
+
+    Raises:
+        ValueError: a number that is not finite, which is the caller's mistake.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.translate(LINE_ENDS)
 
 
 def check_depth(text: str) -> None:
