@@ -100,6 +100,12 @@ def test_json_of_any_size_is_refused_unread(tmp_path: Path) -> None:
         untrusted.read_object(path)
 
 
+def test_json_of_many_entries_is_refused_unparsed() -> None:
+    for text in (b'{"a":' + b"[" * (1 << 20) + b"1", b'{"a":' * ((1 << 19) + 1)):
+        with pytest.raises(ModelError, match=r"x has more than 524,288 entries; is it the right file\?"):
+            untrusted.parse_object(text, "x")
+
+
 def test_shown_names_stay_on_one_short_line() -> None:
     assert untrusted.shown("h.0.ln_1.weight") == "h.0.ln_1.weight"
     assert untrusted.shown("a\nb\x1b[31m") == r"'a\nb\x1b[31m'"

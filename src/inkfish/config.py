@@ -52,7 +52,7 @@ class ModelConfig:
                 continue
             if type(value) is not int or not 1 <= value <= limit:
                 raise ModelError(
-                    f"{name} is {value!r}; it must be a whole number from 1 to {limit:,}", param=name
+                    f"{name} is {value!r:.40}; it must be a whole number from 1 to {limit:,}", param=name
                 )
         if self.n_embd % self.n_head:
             raise ModelError(
@@ -61,7 +61,7 @@ class ModelConfig:
             )
         if not 0 < self.layer_norm_epsilon < 1:
             raise ModelError(
-                f"layer_norm_epsilon is {self.layer_norm_epsilon!r}; it must be between 0 and 1",
+                f"layer_norm_epsilon is {self.layer_norm_epsilon!r:.40}; it must be between 0 and 1",
                 param="layer_norm_epsilon",
             )
 

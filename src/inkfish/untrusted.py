@@ -13,6 +13,10 @@ __all__ = ["JSON_LIMIT", "decoded", "member", "parse_object", "read_bytes", "rea
 JSON_LIMIT = 1 << 20
 """Bytes of the longest JSON file that is read: a GPT-2's have a few kB; parsing takes up to 30 times more."""
 
+ENTRIES = 1 << 19
+"""The most entries of objects, and half the most lists and objects: GPT-2's vocabulary has 50,257. A million
+take a second to parse."""
+
 
 def shown(name: object) -> str:
     """Return a name out of a foreign file such that it stays on one line of sensible length."""
@@ -87,8 +91,10 @@ def parse_object(text: bytes, source: str, *, error: type[InkfishError] = ModelE
     """Return the object in `text`, which is strict JSON: UTF-8, no NaN, no key twice.
 
     Raises:
-        InkfishError: of the kind `error`; it is not. The line begins with `source`.
+        InkfishError: of the kind `error`; it is not, or it has more than ENTRIES. The line begins with `source`.
     """
+    if text.count(b":") > ENTRIES or text.count(b"[") + text.count(b"{") > 2 * ENTRIES:
+        raise error(f"{source} has more than {ENTRIES:,} entries; is it the right file?")
     try:
         value = json.loads(
             decoded(text, source, error=error),

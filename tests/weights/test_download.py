@@ -304,7 +304,7 @@ def test_revisions_are_pinned(server: Hub, store: Path) -> None:
         (
             401,
             ModelError,
-            "the hub wants you to sign in for someone/tiny-gpt2, or does not take your token: hf",
+            "the hub wants you to sign in for someone/tiny-gpt2, or does not take",
         ),
         (410, NetworkError, r"can't fetch someone/tiny-gpt2 \(.*410.*\); try again, use starter"),
         (500, NetworkError, r"can't fetch someone/tiny-gpt2 \(.*500.*\); try again, use starter"),

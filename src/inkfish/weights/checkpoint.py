@@ -16,6 +16,9 @@ from inkfish.weights.generation_config import GenerationDefaults
 
 __all__ = ["Checkpoint", "check_finite", "check_shapes"]
 
+FAULTS = 100
+"""Tensors that a message names: six layers too many or too few."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -45,29 +48,33 @@ def check_shapes(
         other: further faults to list in the same message.
 
     Raises:
-        ModelError: one line that lists every missing, extra and misshapen tensor.
+        ModelError: one line that lists every missing, extra and misshapen tensor, up to FAULTS.
     """
     expected = config.tensor_shapes()
     faults = [f"{name} {shape} is missing" for name, shape in expected.items() if name not in found]
     faults += [
-        f"{name} is {shape}, expected {expected[name]}"
+        f"{name} is {shown(shape)}, expected {expected[name]}"
         for name, shape in found.items()
         if name in expected and shape != expected[name]
     ]
-    faults += [f"{shown(name)} {shape} is extra" for name, shape in found.items() if name not in expected]
+    faults += [
+        f"{shown(name)} {shown(shape)} is extra" for name, shape in found.items() if name not in expected
+    ]
     faults += other
     if faults:
-        points = "1 point" if len(faults) == 1 else f"{len(faults)} points"
-        raise ModelError(f"{source} does not fit its config in {points}: {'; '.join(faults)}")
+        points = "1 point" if len(faults) == 1 else f"{len(faults):,} points"
+        listed = "; ".join(faults[:FAULTS]) + "; …" * (len(faults) > FAULTS)
+        raise ModelError(f"{source} does not fit its config in {points}: {listed}")
 
 
 def check_finite(checkpoint: Checkpoint) -> None:
     """Read every weight once; done when a model is fetched or imported, not at each start.
 
     Raises:
-        ModelError: one line that lists every tensor with NaN or infinite values and how many it has.
+        ModelError: one line that lists tensors with NaN or infinite values and how many each has.
     """
     counts = {name: int((~np.isfinite(tensor)).sum()) for name, tensor in checkpoint.tensors.items()}
     faults = [f"{name} has {count:,}" for name, count in counts.items() if count]
     if faults:
-        raise ModelError(f"the weights are damaged: values that are not finite ({'; '.join(faults)})")
+        listed = "; ".join(faults[:10]) + "; …" * (len(faults) > 10)
+        raise ModelError(f"the weights are damaged: values that are not finite ({listed})")

@@ -129,7 +129,7 @@ def map_shards(folder: Path, index: Path) -> dict[str, StoredTensor]:
         faults = [name for name in found if places.get(name) != shard]
         faults += [name for name, place in places.items() if place == shard and name not in found]
         if faults:
-            raise ModelError(f"{path} and {INDEX} disagree about {', '.join(map(shown, faults))}")
+            raise ModelError(f"{path} and {INDEX} disagree about {', '.join(map(shown, faults[:10]))}")
         tensors |= found
     return tensors
 
