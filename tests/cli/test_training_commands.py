@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,3 +31,21 @@ def test_an_error_names_the_setting_of_a_recipe(inkfish: Inkfish, tmp_path: Path
     words = ("finetune", "x.txt", "--recipe", str(tmp_path / "mine.toml"), "--out", str(tmp_path / "run"))
     assert inkfish(*words).err == "inkfish: lora_rank is 0; it must be a whole number from 1 to 4,096\n"
     assert inkfish(*words, "--lora-rank", "-1").err.startswith("inkfish: --lora-rank is -1; it must")
+
+
+def test_copying(inkfish: Inkfish, tmp_path: Path, model: str) -> None:
+    """A text that is itself found whole: what the model writes with this seed is the training text."""
+    written = inkfish("write", "", "-m", model, "--max-tokens", "20", "--seed", "0", "--no-stream")
+    row = {"text": "Before it. " + written.out + " After it."}
+    (tmp_path / "training.jsonl").write_text(json.dumps(row))
+    words = ("evaluate", "copying", "--against", str(tmp_path), "-m", model, "--count", "1", "--tokens", "20")
+    result = inkfish(*words, "--run", "3", "--json")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["share"] > 0.5
+    assert found["longest"][0][0] > 5
+    assert " tokens stand in runs of 3 and more in the training text" in inkfish(*words, "--run", "3").out
+    assert (
+        inkfish(*words, "--run", "1").err
+        == "inkfish: --run is 1; it must be a whole number from 2 to 1,000\n"
+    )

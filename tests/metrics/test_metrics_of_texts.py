@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inkfish.metrics.answers import bag_f1, best, coqa_f1, exact_match, normalise, word_f1, words
-from inkfish.metrics.copying import longest_copies, window_hashes
+from inkfish.metrics.copying import longest_copies, places_copied, window_hashes
 from inkfish.metrics.diversity import distinct, ngrams, repetition
 from inkfish.metrics.novelty import copy_position, ngram_novelty, sentence_novelty
 from inkfish.metrics.overlap import BloomFilter, overlap, word_ngrams
@@ -145,3 +145,16 @@ def test_bloom_filter_keeps_its_rate() -> None:
 
 def test_bloom_filter_at_the_papers_rate_takes_38_bits_a_text() -> None:
     assert BloomFilter(1000).size / 1000 == pytest.approx(38.3, abs=0.1)
+
+
+def test_places_copied_agree_with_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    training = rng.integers(0, 3, 300)
+    text = np.concatenate([rng.integers(0, 3, 40), training[100:120]])
+    for width in (3, 6):
+        runs = {tuple(training[i : i + width]) for i in range(len(training) - width + 1)}
+        starts = [i for i in range(len(text) - width + 1) if tuple(text[i : i + width]) in runs]
+        expected = {place for start in starts for place in range(start, start + width)}
+        found = places_copied(text, training, width=width, chunk=50)
+        assert set(np.flatnonzero(found).tolist()) == expected
+    assert not places_copied(text[:2], training, width=3).any()

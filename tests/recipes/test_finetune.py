@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import inkfish
 from inkfish import weights
 from inkfish.config import ModelConfig
 from inkfish.errors import DataError, ModelError, RunError, SettingError
 from inkfish.model import GPT2
-from inkfish.recipes import finetune, tokenizer
+from inkfish.recipes import afterwards, finetune, tokenizer
 from inkfish.recipes.display import display
 from inkfish.recipes.finetune import Config, Result, run
+from inkfish.recipes.plan import memory_line, too_much
 from inkfish.tokenizer import Tokenizer
 from inkfish.training import curve, lora
 from inkfish.training.batches import Windows
+from inkfish.training.memory import Load
 from inkfish.training.run import Run
 from inkfish.weights import hub, huggingface
 
@@ -132,8 +138,38 @@ def test_the_plan_and_steps_from_epochs(base: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().out
     tokens = int(said.split(" tokens an epoch")[0].split("\n")[-1].replace(",", ""))
     assert result.step == -(-tokens * 0.25 // (4 * 16))
-    for line in ("1 file, 1 document", "parameters are trained", "an epoch,", "memory about", "GiB"):
+    for line in ("1 file, 1 document", "parameters are trained", "an epoch,", "memory about", "GiB are free"):
         assert line in said
+    plan = json.loads((base.parent / "run" / "plan.json").read_text())
+    assert (plan["tokens"], plan["steps"], plan["tokens_a_step"]) == (tokens, result.step, 64)
+    assert plan["seconds_an_epoch"] > 0
+    assert plan["held_out"] > 0
+
+
+def test_a_plan_alone_changes_nothing(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert go(base, "run", plan=True, steps=600) == Result(base.parent / "run", 0, None, leads=False)
+    said = capsys.readouterr().out
+    assert "so often, and a model copies: of so much text 10 times are enough, which is --steps " in said
+    assert not (base.parent / "run" / "checkpoints").exists()
+
+
+def test_a_plan_for_a_released_model_that_is_not_here(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a GPU with 80 GB all of 1558M is trained."""
+    config = Config(
+        (base.parent / "text.txt",), model="gpt2-xl", device="cuda", precision="bfloat16", plan=True
+    )
+    run(config)
+    said = capsys.readouterr().out
+    assert "1,557,611,200 parameters are trained" in said
+    assert 30 < float(said.split("memory about ")[1].split(" GiB")[0]) < 74
+
+
+def test_what_would_fit() -> None:
+    load = Load(SHAPE, 16, 4, groups=1, trained=SHAPE.parameters, blocks=2)
+    assert too_much(load, None).startswith("about 0.00 GiB are needed; --at-once 2 takes about 0.00 GiB")
+    assert "even --at-once 1 --checkpointing --train lora takes about" in too_much(load, 10)
+    assert memory_line(load, 10)
+    assert not memory_line(load, 2**40)
 
 
 def test_only_completions_are_learned(base: Path) -> None:
@@ -208,3 +244,61 @@ def test_other_refusals(base: Path) -> None:
     go(base, "run")
     with pytest.raises(RunError, match=r"noise: 0\.0 → 0\.5"):
         go(base, "run", noise=0.5)
+
+
+def test_what_a_finished_run_leaves(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A card with front matter, a page without scripts whose style its policy allows, figures."""
+    result = go(base, "run<b>", steps=40, lr=1e-2)
+    said = capsys.readouterr().out
+    before, after = (
+        float(word.split(" ")[0]) for word in said.split("perplexity a token: ")[1].split(", ")[:2]
+    )
+    assert after < before
+    page = (result.folder / "before-after.html").read_text()
+    assert "<script" not in page
+    assert "run&lt;b&gt;: before and after" in page
+    style = page.split("<style>")[1].split("</style>")[0]
+    assert base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() in page
+    card = (result.folder / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["base_model"] == str(base)
+    assert front["pipeline_tag"] == "text-generation"
+    assert f"{before:,.1f} before, {after:,.1f} after" in card
+
+
+def test_copied_words_are_underlined(base: Path) -> None:
+    vocabulary = Tokenizer.load(base)
+    ids = np.array(vocabulary.encode(TEXT), np.uint16)
+    copied = TEXT[200:260]
+    pieces = afterwards.marks(vocabulary, f"zzz {copied} zzz", SimpleNamespace(ids=ids))  # type: ignore[arg-type]
+    assert "".join(text for text, _ in pieces) == f"zzz {copied} zzz"
+    marked = "".join(text for text, found in pieces if found)
+    assert copied[5:55] in marked
+    assert "z" not in marked.replace(copied, "")
+
+
+def test_held_out_prompts_are_not_measured(base: Path) -> None:
+    rows = [{"prompt": f"The {n}th fox met", "completion": f"{n * 7 % 13} hens and"} for n in range(40)]
+    (base.parent / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config = Config((base.parent / "rows.jsonl",), model=str(base), out=base.parent / "run", **TINY)
+    with display() as screen:
+        corpus = finetune.read_corpus(config, base, weights.read(base), screen)
+    ((_, store),) = corpus.held
+    (held,) = corpus.held_out(vocab_size=SHAPE.vocab_size, length=16, windows=10**6)
+    whole = (len(store.ids) - 1) // 16 * 16
+    assert held.counted == store.trainable(1, whole + 1).sum() < whole
+    assert held.counted > 0
+
+
+def test_from_python(base: Path) -> None:
+    result = inkfish.finetune(base.parent / "text.txt", model=str(base), out=str(base.parent / "run"), **TINY)
+    assert result.load().generate("The", max_tokens=3, seed=1).samples
+    small = {"n_layer": 1, "n_head": 2, "n_embd": 8, "n_positions": 16, "vocab_size": 270} | TINY
+    assert inkfish.pretrain(str(base.parent / "text.txt"), out=base.parent / "new", **small).step == 6
+
+
+def test_conversations_are_learned_by_another_task(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"messages": [{"role": "user", "content": "hi"}]}, {"text": TEXT}]
+    (base.parent / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    go(base, "run", data="rows.jsonl")
+    assert "1 row left out: a conversation; --task chat learns from those (line 1)" in capsys.readouterr().out

@@ -1,14 +1,25 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from inkfish.errors import RunError
 from inkfish.training.measure import Pace, duration, peak_memory
-from inkfish.training.resources import cores, has_bfloat16, keep_freed_memory, memory_advice
+from inkfish.training.resources import (
+    address_room,
+    available_memory,
+    cores,
+    group_room,
+    has_bfloat16,
+    keep_freed_memory,
+    machine_room,
+    memory_advice,
+)
 
 
 def test_cores_side_by_side_and_not() -> None:
@@ -77,3 +88,29 @@ def test_durations() -> None:
 
 def test_peak_memory_is_in_bytes() -> None:
     assert 20 << 20 < peak_memory() < 1 << 40
+
+
+def test_available_memory_is_the_least_of_all_limits(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 900 kB\nMemAvailable:     500 kB\n")
+    assert machine_room(tmp_path / "meminfo") == 500 * 1024
+    assert machine_room(tmp_path / "none") is None
+    inner = tmp_path / "groups" / "a" / "b"
+    inner.mkdir(parents=True)
+    (inner / "memory.max").write_text("max\n")
+    (inner.parent / "memory.max").write_text("1000\n")
+    (inner.parent / "memory.current").write_text("400\n")
+    (tmp_path / "own").write_text("0::/a/b\n")
+    assert group_room(tmp_path / "groups", tmp_path / "own") == 600
+    assert group_room(tmp_path / "groups", tmp_path / "none") is None
+    assert address_room() is None
+    room = available_memory("cpu")
+    assert room is None or room > 0
+
+
+def test_the_limit_on_addresses() -> None:
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30));"
+        "from inkfish.training.resources import address_room; print(address_room())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0 < int(found.stdout) < 8 << 30

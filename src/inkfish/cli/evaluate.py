@@ -27,6 +27,7 @@ app = App(
         "inkfish evaluate translation test.en test.fr --source en --target fr",
         "inkfish evaluate paper-gpt2 --data DIR --model gpt2 --report mine.json",
         "inkfish evaluate samples --out mine.test.jsonl --count 500 --model runs/poems",
+        "inkfish evaluate copying --against poems/ --model runs/poems",
         "inkfish evaluate card --data DIR --limit 20",
         about="A suite reads its publisher's own files; list says which. A stopped run goes on where it was "
         "when it is started again with the same --records.",
@@ -209,6 +210,38 @@ def samples(
         for row in watched(rows, len(todo), "writing"):
             output.write(as_json(row, indent=None) + "\n")
     note(f"{max(done, count):,} samples in {out}, {len(todo):,} of them new")
+
+
+@app.command
+def copying(
+    *,
+    against: tuple[Path, ...],
+    field: str = "text",
+    count: int = 20,
+    tokens: int = 200,
+    run: int = 8,
+    seed: int = 0,
+    json: bool = False,
+    model: ModelOptions = ModelOptions(),  # noqa: B008  # frozen
+) -> None:
+    """Print how much of what a model writes stands word for word in a training text.
+
+    Args:
+        against: The training text: file, folder or pattern (repeatable).
+        field: Where the text stands in a row.
+        count: Texts that the model writes from nothing.
+        tokens: Most tokens of each.
+        run: Fewest tokens in a row that count as copied.
+        seed: Of the texts.
+        json: Print JSON.
+        model: Which model, and how it is run.
+    """
+    from inkfish.recipes import copying as recipe
+
+    config = recipe.Config(against, field=field, count=count, tokens=tokens, run=run, seed=seed)
+    found = recipe.run(config, model.model, **model.given())
+    with Output() as output:
+        output.write(as_json(asdict(found)) + "\n" if json else recipe.table(found, config))
 
 
 @app.command

@@ -132,6 +132,8 @@ def _document(row: Mapping[str, Any], line: int, rules: Rules) -> Document | Rea
         completion = None if rules.completion is None else _filled(rules.completion, fields)
     elif rules.field not in row and {"prompt", "completion"} <= row.keys():
         text, completion = _field(row, "prompt"), _field(row, "completion")
+    elif rules.field not in row and "messages" in row:
+        text = Reason("a conversation; --task chat learns from those")
     else:
         text = _field(row, rules.field)
     if isinstance(text, Reason):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["longest_copies", "window_hashes"]
+__all__ = ["longest_copies", "places_copied", "window_hashes"]
 
 Ids = NDArray[np.integer]
 MULTIPLIER = 0x9E3779B97F4A7C15
@@ -65,6 +65,27 @@ def longest_copies(
                 length = common_run(texts[number], int(offset[match]), training, begin + int(place))
                 longest[number] = max(longest[number], length if length >= seed else 0)
     return longest
+
+
+def places_copied(text: Ids, training: Ids, *, width: int = 8, chunk: int = 4_000_000) -> NDArray[np.bool_]:
+    """Say of each id whether it stands in a run of `width` ids that the training text has too, (T,).
+
+    Args:
+        text: generated ids, (T,).
+        training: (N,) the training text's ids, may be memory-mapped.
+        width: shortest run that counts.
+        chunk: training ids that are read at a time.
+    """
+    hashes = window_hashes(np.asarray(text), width)
+    known = np.zeros(len(hashes), np.bool_)
+    for begin in range(0, max(len(training) - width + 1, 0), chunk):
+        known |= np.isin(
+            hashes, window_hashes(np.asarray(training[begin : begin + chunk + width - 1]), width)
+        )
+    places = np.zeros(len(text), np.bool_)
+    for offset in range(width):
+        places[offset : offset + len(known)] |= known
+    return places
 
 
 def common_run(text: Ids, start: int, training: Ids, place: int) -> int:

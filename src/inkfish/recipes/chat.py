@@ -30,7 +30,8 @@ from inkfish.model import GPT2
 from inkfish.recipes.corpus import Corpus
 from inkfish.recipes.dialogues import Dialogues, Form, measure, split, store
 from inkfish.recipes.display import Display, describe_shape, display
-from inkfish.recipes.finetune import MAY_CHANGE, Config, fingerprint, make_model, probe
+from inkfish.recipes.finetune import MAY_CHANGE, Config, fingerprint, make_model
+from inkfish.recipes.plan import probe
 from inkfish.recipes.settings import kept, on_this_machine
 from inkfish.recipes.steps import Result, open_run, take_steps
 from inkfish.tasks import encode
@@ -100,6 +101,8 @@ def run(config: Config) -> Result:
             model = make_model(config, work.base).to(config.device).train()
             work.head.to(config.device)
             plan(model, work, config, screen)
+            if config.plan:
+                return Result(config.out, here.progress.step, None, leads=False)
             take_steps(
                 config,
                 model,

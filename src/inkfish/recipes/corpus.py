@@ -42,7 +42,14 @@ class Corpus:
         """Cut held-out windows: up to `windows` of each kind, `length` tokens each."""
         lengths = byte_lengths(self.tokenizer, vocab_size)
         return [
-            HeldOut.cut(kind, store.ids, lengths, length=length, windows=windows)
+            HeldOut.cut(
+                kind,
+                store.ids,
+                lengths,
+                length=length,
+                windows=windows,
+                learned=store.trainable if store.mask is not None else None,
+            )
             for kind, store in self.held
             if len(store.ids) > 1
         ]

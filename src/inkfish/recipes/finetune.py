@@ -14,8 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import time
-from collections.abc import Mapping
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,27 +22,26 @@ from typing import Any, Literal, get_args
 import torch
 
 from inkfish import weights
-from inkfish.config import ModelConfig
+from inkfish.config import SIZES, ModelConfig
 from inkfish.data.documents import Rules
 from inkfish.data.rules import Form
 from inkfish.data.store import TokenStore
 from inkfish.errors import SettingError
-from inkfish.heads import ScalarHead, with_heads
 from inkfish.model import GPT2
 from inkfish.recipes import settings as training_settings
+from inkfish.recipes.afterwards import conclude
 from inkfish.recipes.corpus import Corpus, open_corpus
-from inkfish.recipes.display import Display, describe_shape
+from inkfish.recipes.display import Display, display
 from inkfish.recipes.limits import check_choices, check_real, check_whole
+from inkfish.recipes.plan import load_for, make_plan, probe, timed, too_much
 from inkfish.recipes.settings import OptimizerName, ScheduleName, Training, kept, on_this_machine
 from inkfish.recipes.steps import Result, divided, open_run, run_folder, take_steps
 from inkfish.tokenizer import Tokenizer
 from inkfish.training import lora
-from inkfish.training.batches import Source, Windows, batches
-from inkfish.training.loss import language_loss
-from inkfish.training.measure import duration, peak_memory
-from inkfish.training.optimise import Count, Loss, accumulated_loss, learned_tokens
+from inkfish.training.batches import Windows
+from inkfish.training.memory import Load
 from inkfish.training.ranks import Ranks, joined
-from inkfish.training.resources import cores, keep_freed_memory, memory_advice
+from inkfish.training.resources import available_memory, cores, keep_freed_memory, memory_advice
 from inkfish.training.signals import stop_on_signals
 from inkfish.weights import hub
 from inkfish.weights.checkpoint import Checkpoint
@@ -58,8 +56,6 @@ REAL = {"epochs": (1e-3, 1e6), "noise": (0, 0.9), "lora_alpha": (1e-3, 1e6), "lo
 REAL |= {"lm_coef": (0, 1e3), "mc_coef": (0, 1e3)}
 CHOICES = {"train": get_args(Train), "form": get_args(Form), "task": get_args(Goal)}
 MAY_CHANGE = (*training_settings.MAY_CHANGE, "model", "epochs")
-PROBES = 2
-"""Batches that are computed before the start to see how long one takes; the first is not counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +161,8 @@ def run(config: Config) -> Result:
     Raises:
         InkfishError: what the user can put right, in one line; what was saved before stays.
     """
+    if config.plan and config.task == "text" and config.model in SIZES:
+        return plan_only(config)
     keep_freed_memory()
     with joined(os.environ) as ranks:
         if config.task == "chat":
@@ -195,23 +193,68 @@ def tune(config: Config, ranks: Ranks) -> Result:
         corpus = ranks.after_the_first(lambda: read_corpus(config, folder, base, screen))
         config = settled(config, base.config, corpus)
         here = open_run(config, corpus, screen, generation=base.generation)
+        load, available = sketched(config, base.config), available_memory(config.device)
         with (
             stop_on_signals() as stop,
             cores(config.threads, side_by_side=config.side_by_side and ranks.size == 1) as workers,
-            memory_advice("take --train lora, --checkpointing, --optimizer adafactor or a smaller --at-once"),
+            memory_advice(too_much(load, available)),
         ):
             if ranks.leads:
                 may_change = MAY_CHANGE if ranks.size == 1 else (*MAY_CHANGE, "at_once")
                 here.begin(settings(config, base, corpus), may_change=may_change, force=config.force)
             torch.manual_seed(config.seed)
+            found = make_plan(config, load, corpus, available=available)
             model = make_model(config, base).to(config.device).train()
             source = windows(config, base.config, corpus.train)
             if ranks.leads:
-                plan(model, source, config, corpus, screen)
+                found = timed(found, config, probe(model, source, config))
+                screen.say("\n".join(found.lines()))
+                here.write("plan.json", found.as_json())
+            if config.plan:
+                return Result(config.out, here.progress.step, None, leads=False)
             take_steps(
-                config, model, source, corpus, here, screen=screen, stop=stop, ranks=ranks, workers=workers
+                config,
+                model,
+                source,
+                corpus,
+                here,
+                screen=screen,
+                stop=stop,
+                ranks=ranks,
+                workers=workers,
+                look_first=True,
             )
+            del model  # what comes now has models of its own
+            if ranks.leads and not stop:
+                screen.say("\n".join(conclude(config, config.model, corpus, here)))
     return Result.of(here, stop, ranks)
+
+
+def plan_only(config: Config) -> Result:
+    """Say what would happen with a released model that need not be here, and stop."""
+    shape = SIZES[config.model]
+    with tempfile.TemporaryDirectory() as place, display() as screen:
+        corpus = open_corpus(
+            config.data,
+            vocabulary="gpt2",
+            vocab_size=None,
+            folder=Path(place),
+            validation_share=config.validation_share,
+            rules=config.rules,
+            say=screen.say,
+        )
+        config = settled(config, shape, corpus)
+        found = make_plan(config, sketched(config, shape), corpus, available=available_memory(config.device))
+        screen.say("\n".join(found.lines()))
+    return Result(config.out, 0, None, leads=False)
+
+
+def sketched(config: Config, shape: ModelConfig) -> Load:
+    """Return what a run puts into memory, from a model without numbers."""
+    with torch.device("meta"):
+        model = GPT2(shape)
+        choose(config, model)
+    return load_for(config, model, rank=config.lora_rank if config.train == "lora" else 0)
 
 
 def read_corpus(config: Config, folder: Path, base: Checkpoint, screen: Display) -> Corpus:
@@ -248,13 +291,20 @@ def settled(config: Config, shape: ModelConfig, corpus: Corpus) -> Config:
 
 
 def make_model(config: Config, base: Checkpoint) -> GPT2:
-    """Return the base model, of which only what is to be trained wants a gradient.
+    """Return the base model, of which only what is to be trained wants a gradient."""
+    model = GPT2(base.config, dropout=config.dropout, checkpointing=config.checkpointing)
+    model.load_tensors(base.tensors)
+    choose(config, model)
+    return model
+
+
+def choose(config: Config, model: GPT2) -> None:
+    """Let only what is to be trained want a gradient.
 
     Raises:
         SettingError: more last blocks than the model has.
     """
-    model = GPT2(base.config, dropout=config.dropout, checkpointing=config.checkpointing)
-    model.load_tensors(base.tensors)
+    shape = model.config
     if config.train == "lora":
         lora.adapt(
             model,
@@ -263,18 +313,17 @@ def make_model(config: Config, base: Checkpoint) -> GPT2:
             dropout=config.lora_dropout,
             layers=config.lora_layers,
         )
-        return model
-    if config.last is not None and config.last > base.config.n_layer:
+        return
+    if config.last is not None and config.last > shape.n_layer:
         raise SettingError(
-            f"last is {config.last} and the model has {base.config.n_layer} blocks; choose fewer",
+            f"last is {config.last} and the model has {shape.n_layer} blocks; choose fewer",
             param="last",
         )
     if config.train == "transformer" or config.last is not None:
         model.requires_grad_(False)
-        for block in list(model.h)[-(config.last or base.config.n_layer) :]:
+        for block in list(model.h)[-(config.last or shape.n_layer) :]:
             block.requires_grad_(True)
         model.ln_f.requires_grad_(config.last is not None)
-    return model
 
 
 def windows(config: Config, shape: ModelConfig, store: TokenStore) -> Windows:
@@ -308,49 +357,3 @@ def fingerprint(base: Checkpoint) -> str:
         digest.update(name.encode())
         digest.update(base.tensors[name].tobytes())
     return digest.hexdigest()
-
-
-def plan(model: GPT2, source: Windows, config: Config, corpus: Corpus, screen: Display) -> None:
-    """Say what is going to happen: texts, tokens, measured time and memory."""
-    for note in corpus.notes:
-        screen.say(note)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    screen.say(f"{describe_shape(model.config)}: {trained:,} parameters are trained")
-    assert config.steps is not None, "filled in by `settled`"
-    tokens, step = len(corpus.train.ids), config.batch * source.length
-    screen.say(f"{tokens:,} tokens an epoch; {config.steps:,} steps of {step:,} tokens, {config.precision}")
-    seconds = probe(model, source, config) * tokens / source.length / config.sequences_at_once
-    whole = seconds * config.steps * step / tokens
-    screen.say(
-        f"about {duration(seconds)} an epoch, {duration(whole)} altogether, measured one batch at a time"
-    )
-    moments = {"muon": 1, "adamw": 2, "sgd": 1, "adafactor": 0}[config.optimizer] * trained * 4
-    screen.say(f"memory about {(peak_memory() + moments) / 2**30:.1f} GiB")
-    if not corpus.held:
-        screen.say("the text is too short to hold any out: no validation")
-
-
-def probe(
-    model: GPT2,
-    source: Source,
-    config: Config,
-    *,
-    heads: Mapping[str, ScalarHead] | None = None,
-    loss: Loss = language_loss,
-    count: Count = learned_tokens,
-) -> float:
-    """Return the seconds that a batch takes there and back; nothing is changed, random numbers included."""
-    everything = with_heads(model, heads or {})
-    parameters = [p for p in everything.parameters() if p.requires_grad]
-    stream = batches(source, size=config.sequences_at_once, seed=config.seed)
-    devices = [torch.cuda.current_device()] if config.device == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        for _ in range(PROBES):
-            began = time.perf_counter()
-            accumulated_loss(
-                model, [next(stream)], parameters, loss=loss, count=count, precision=config.precision
-            )
-            seconds = time.perf_counter() - began
-    for parameter in parameters:
-        parameter.grad = None
-    return seconds

@@ -25,6 +25,7 @@ from inkfish.model import GPT2
 from inkfish.recipes.corpus import Corpus, open_corpus
 from inkfish.recipes.display import Display, describe_shape
 from inkfish.recipes.limits import check_choices
+from inkfish.recipes.plan import load_for, memory_line, memory_needed, too_much
 from inkfish.recipes.settings import (
     MAY_CHANGE,
     OptimizerName,
@@ -35,8 +36,9 @@ from inkfish.recipes.settings import (
 )
 from inkfish.recipes.steps import Result, divided, open_run, run_folder, take_steps
 from inkfish.training.batches import Windows
+from inkfish.training.measure import peak_memory
 from inkfish.training.ranks import Ranks, joined
-from inkfish.training.resources import cores, keep_freed_memory, memory_advice
+from inkfish.training.resources import available_memory, cores, keep_freed_memory, memory_advice
 from inkfish.training.signals import stop_on_signals
 from inkfish.weights import hub
 from inkfish.weights.huggingface import GenerationDefaults
@@ -110,18 +112,24 @@ def train(config: Config, ranks: Ranks) -> Result:
         shape = model_shape(config, corpus.train.vocab_size)
         config = on_this_machine(config, shape, corpus)
         here = open_run(config, corpus, screen, generation=SAMPLING)
+        load, available = load_for(config, sketch(shape)), available_memory(config.device)
         with (
             stop_on_signals() as stop,
             cores(config.threads, side_by_side=config.side_by_side and ranks.size == 1) as workers,
-            memory_advice(
-                f"take --at-once {config.sequences_at_once // 2 or 1}, --checkpointing, or a smaller size"
-            ),
+            memory_advice(too_much(load, available)),
         ):
             if ranks.leads:
                 hashes = {"data": corpus.train.fingerprint, "tokenizer": corpus.tokenizer.fingerprint}
                 may_change = MAY_CHANGE if ranks.size == 1 else (*MAY_CHANGE, "at_once")
                 here.begin(kept(config, shape, **hashes), may_change=may_change, force=config.force)
             describe(config, shape, corpus, screen)
+            screen.say(
+                "\n".join(
+                    [memory_needed(load.total + peak_memory(), available), *memory_line(load, available)]
+                )
+            )
+            if config.plan:
+                return Result(config.out, 0, None, leads=False)
             torch.manual_seed(config.seed)
             model = make_model(config, shape)
             assert config.sequence is not None, "filled in by `on_this_machine`"
@@ -174,6 +182,12 @@ def model_shape(config: Config, vocab_size: int) -> ModelConfig:
     names = ("n_layer", "n_head", "n_embd", "n_positions")
     given = {name: value for name in names if (value := getattr(config, name)) is not None}
     return replace(base, vocab_size=vocab_size, **given)
+
+
+def sketch(shape: ModelConfig) -> GPT2:
+    """Return a model without numbers."""
+    with torch.device("meta"):
+        return GPT2(shape)
 
 
 def describe(config: Config, shape: ModelConfig, corpus: Corpus, screen: Display) -> None:

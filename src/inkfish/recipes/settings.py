@@ -58,7 +58,7 @@ MAY_CHANGE: tuple[str, ...] = ("data", "out", "steps", "threads", "evaluate_ever
 MAY_CHANGE += ("sample_every", "sample_tokens", "prompts", "save_every", "keep", "patience", "give_up_after")
 MAY_CHANGE += ("program", "machine", "parallel")
 """What may differ at a resume: the data are compared by their hash, the number of threads by the machine."""
-NOT_KEPT = {"force", "fresh"}
+NOT_KEPT = {"force", "fresh", "plan"}
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,8 @@ class Training:
     """Newest checkpoints that stay, beside the best; at least 2."""
     patience: int = 10
     """Steps in a row without a finite loss after which the run stops."""
+    plan: bool = False
+    """Say what would happen, and stop."""
     force: bool = False
     """Go on although settings, data or tokenizer have changed."""
     fresh: bool = False

@@ -12,12 +12,13 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from inkfish.config import exact_div
 from inkfish.errors import SettingError
+from inkfish.generate import LanguageModel, load
 from inkfish.heads import ScalarHead, with_heads
 from inkfish.model import GPT2
 from inkfish.recipes.corpus import Corpus
@@ -54,6 +55,10 @@ class Result:
     """Number of the signal that stopped it; None where it was finished."""
     leads: bool = True
     """Whether this process is the one that speaks for the run."""
+
+    def load(self, **settings: Any) -> LanguageModel:
+        """Return the model, ready to write; `inkfish.load` explains the settings."""
+        return load(self.folder, **settings)
 
     @classmethod
     def of(cls, here: Run, stop: Stop, ranks: Ranks = ALONE) -> Result:
@@ -147,6 +152,7 @@ def take_steps(
     loss: Loss = language_loss,
     count: Count = learned_tokens,
     look: Callable[[], bool] | None = None,
+    look_first: bool = False,
 ) -> None:
     """Resume and take the steps that are left.
 
@@ -164,6 +170,7 @@ def take_steps(
         count: what the losses of a step are divided by, as in `optimise`.
         look: measures what is to be held against other checkpoints and says whether it is the best so far; by
             default bits a byte of the held-out text.
+        look_first: look before the first step too.
     """
     team = resumed(config, model, here, ranks, screen=screen, loss=loss, count=count, stop=stop)
     steps = begin_steps(
@@ -183,6 +190,8 @@ def take_steps(
     look = look or held_out_look(config, model, corpus, here, screen=screen, stop=stop, workers=workers)
     look = team.gathered_before(look)
     picture = Curve(here, f"{config.out.name}: {describe_shape(model.config)}")
+    if look_first and not here.progress.step:
+        look()
     if unseen(config, here):
         here.save(model, team.saved, best=look())  # a stop had come before this validation
     for step in until_given_up(team.lead(steps), here, screen, config.give_up_after):

@@ -178,7 +178,10 @@ def remedies(load: Load) -> list[Remedy]:
         found.append(Remedy(options, load))
     if not load.rank and load.optimizer != "adafactor":
         found.append(Remedy(f"{options} --optimizer adafactor", replace(load, optimizer="adafactor")))
-    if not load.rank:
+    if load.rank:
+        smaller = replace(load, tokens=max(1, load.tokens // 2))
+        found.append(Remedy(f"{options} --sequence {smaller.tokens}", smaller))
+    else:
         c = load.shape.n_embd
         updates = load.shape.n_layer * 8 * (4 * c + 2 * c + 2 * (c + load.shape.inner_size))
         adapted = replace(load, rank=8, trained=updates, matrices=0, embeddings=False)

@@ -40,7 +40,8 @@ class Metrics:
         kept = [
             line(record)
             for record in read_metrics(self.path)
-            if record["step"] <= (progress.evaluated if "validation" in record else progress.step)
+            if progress.step
+            and record["step"] <= (progress.evaluated if "validation" in record else progress.step)
         ]
         self.disk.replace(self.path, b"".join(kept))
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import resource
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import torch
 
 from inkfish.errors import RunError
 
-__all__ = ["cores", "has_bfloat16", "keep_freed_memory", "memory_advice"]
+__all__ = ["available_memory", "cores", "has_bfloat16", "keep_freed_memory", "memory_advice"]
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """Parameters of mallopt(3), from malloc.h."""
@@ -56,6 +58,49 @@ def cores(threads: int, *, side_by_side: bool) -> Iterator[Executor | None]:
             yield None
     finally:
         torch.set_num_threads(before)
+
+
+def available_memory(device: str) -> int | None:
+    """Return the bytes that this process can still take; None where the system does not tell.
+
+    On a CPU the least of what the machine, the control group and the limit on addresses leave.
+    """
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else None
+    found = [room for room in (machine_room(), group_room(), address_room()) if room is not None]
+    return min(found, default=None)
+
+
+def machine_room(table: Path = Path("/proc/meminfo")) -> int | None:
+    """Return the bytes of memory that Linux could give without swapping."""
+    with suppress(OSError):
+        fields = dict(line.split(":") for line in table.read_text().splitlines())
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    return None
+
+
+def group_room(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> int | None:
+    """Return the bytes that the process's control group, and those around it, still may take."""
+    rooms = []
+    with suppress(OSError, ValueError):
+        name = next(line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
+        here = root / name.lstrip("/")
+        for folder in (here, *here.parents):
+            limit = folder / "memory.max"
+            if limit.is_file() and (text := limit.read_text().strip()) != "max":
+                rooms.append(int(text) - int((folder / "memory.current").read_text()))
+            if folder == root:
+                break
+    return min(rooms, default=None)
+
+
+def address_room(sizes: Path = Path("/proc/self/statm")) -> int | None:
+    """Return the bytes of addresses that `ulimit -v` leaves."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
+    used = int(sizes.read_text().split()[0]) * resource.getpagesize() if sizes.is_file() else 0
+    return max(0, limit - used)
 
 
 @contextmanager

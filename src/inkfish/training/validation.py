@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from inkfish.model import GPT2
-from inkfish.training.batches import Batch
+from inkfish.training.batches import IGNORED, Batch
 from inkfish.training.loss import language_loss
 from inkfish.training.optimise import autocast, on
 
@@ -27,8 +27,10 @@ class HeldOut:
     """Name of the kind, such as "stories"."""
     rows: NDArray[np.int64]
     """(N, T + 1) ids."""
+    targets: NDArray[np.int64]
+    """(N, T) the token after each, IGNORED where its loss does not count."""
     bytes: int
-    """UTF-8 bytes of all targets; special tokens have none."""
+    """UTF-8 bytes of all targets that count; special tokens have none."""
 
     @classmethod
     def cut(
@@ -39,6 +41,7 @@ class HeldOut:
         *,
         length: int,
         windows: int,
+        learned: Callable[[int, int], NDArray[np.bool_]] | None = None,
     ) -> HeldOut:
         """Cut up to `windows` windows, spread evenly; a short text gives one short window.
 
@@ -48,13 +51,24 @@ class HeldOut:
             byte_lengths: (V,) UTF-8 bytes of each token.
             length: tokens of a window without its last target.
             windows: how many at most.
+            learned: (start, stop) → for each id between them whether its loss counts; None counts all.
         """
         assert len(ids) > 1, "held-out text needs a token to predict"
         length = min(length, len(ids) - 1)
         count = (len(ids) - 1) // length
         chosen = np.linspace(0, count - 1, min(windows, count)).astype(np.int64)
         rows = ids[chosen[:, None] * length + np.arange(length + 1)].astype(np.int64)
-        return cls(kind, rows, max(1, int(byte_lengths[rows[:, 1:]].sum())))
+        targets = rows[:, 1:].copy()
+        if learned is not None:
+            starts = (chosen * length + 1).tolist()
+            targets[~np.stack([learned(start, start + length) for start in starts])] = IGNORED
+        counted = targets[targets != IGNORED]
+        return cls(kind, rows, targets, max(1, int(byte_lengths[counted].sum())))
+
+    @property
+    def counted(self) -> int:
+        """Targets whose loss counts."""
+        return int((self.targets != IGNORED).sum())
 
 
 def bits_per_byte(
@@ -85,7 +99,8 @@ def bits_per_byte(
             return None
         rows = torch.from_numpy(held.rows[start : start + size])
         with autocast(device, precision):
-            return float(language_loss(model, on(Batch(rows[:, :-1], rows[:, 1:]), device)))
+            targets = torch.from_numpy(held.targets[start : start + size])
+            return float(language_loss(model, on(Batch(rows[:, :-1], targets), device)))
 
     model.eval()
     try:

@@ -1,0 +1,237 @@
+"""What a finished fine-tuning run leaves beside its weights: a model card, and openings before and after.
+
+RUN/README.md            what was trained on what, how well it does, how to write with it
+RUN/before-after.html    openings of own texts continued by both models, copied words underlined
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+import inkfish
+from inkfish.data.store import TokenStore
+from inkfish.generate import load
+from inkfish.generate.language_model import LanguageModel
+from inkfish.metrics.copying import places_copied
+from inkfish.recipes.corpus import Corpus
+from inkfish.recipes.settings import Training
+from inkfish.tokenizer import Tokenizer
+from inkfish.training.metrics import read_metrics
+from inkfish.training.run import Run
+
+__all__ = ["Comparison", "compare", "conclude", "perplexities"]
+
+OPENINGS = 6
+"""Beginnings that both models continue."""
+OPENING_TOKENS, CONTINUED_TOKENS = 12, 80
+COPIED = 8
+"""Tokens in a row that count as copied."""
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 17px/1.5 Georgia, serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; width: 100%; table-layout: fixed; }
+th, td { text-align: left; vertical-align: top; padding: .6rem .8rem; border-top: 1px solid #8886; }
+td { white-space: pre-wrap; overflow-wrap: break-word; }
+b { font-weight: 600; }
+u { text-decoration: underline; text-decoration-thickness: 2px; text-underline-offset: 3px; }
+p, th { font-family: system-ui, sans-serif; }
+"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One opening and what both models make of it."""
+
+    opening: str
+    """The beginning of an own text."""
+    before: str
+    """How the base model goes on."""
+    after: tuple[tuple[str, bool], ...]
+    """How the tuned model goes on, in pieces: text, and whether it stands in the training text."""
+
+
+def conclude(config: Training, model: str, corpus: Corpus, here: Run) -> list[str]:
+    """Write the card and the page of a finished run; return lines about how well it went.
+
+    Args:
+        config: with everything filled in.
+        model: name or folder of the base model.
+        corpus: the texts.
+        here: the run.
+    """
+    tuned = load(config.out)
+    found = compare(
+        load(model),
+        tuned,
+        openings_of(corpus, min(OPENING_TOKENS, tuned.config.n_positions // 4)),
+        corpus,
+        seed=config.seed,
+    )
+    scores = perplexities(config, corpus, here)
+    here.write("before-after.html", page(found, title=config.out.name, model=model).encode())
+    here.write("README.md", card(config, model, scores, found).encode())
+    lines = []
+    if scores is not None:
+        lines.append(f"held-out perplexity a token: {scores[0]:,.1f} before, {scores[1]:,.1f} after")
+    share = copied_share(found)
+    if share > 0:
+        lines.append(f"{share:.0%} of what it writes stands in runs of {COPIED} tokens in the training text")
+    return [*lines, f"before and after, side by side: {config.out / 'before-after.html'}"]
+
+
+def openings_of(corpus: Corpus, length: int) -> list[str]:
+    """Return the first `length` tokens of some documents, of those held out where there are any."""
+    store = corpus.held[0][1] if corpus.held else corpus.train
+    special = set(corpus.tokenizer.specials.values())
+    numbers = np.linspace(0, len(store) - 1, min(len(store), 4 * OPENINGS)).astype(int)
+    found: dict[str, None] = {}
+    for number in dict.fromkeys(numbers.tolist()):
+        ids = [i for i in store[number][: length + 1].tolist() if i not in special]
+        text = corpus.tokenizer.decode(ids[:length]).rstrip()
+        if len(text) > 2:
+            found[text] = None
+    return list(found)[:OPENINGS]
+
+
+def compare(
+    before: LanguageModel, after: LanguageModel, openings: Sequence[str], corpus: Corpus, *, seed: int
+) -> list[Comparison]:
+    """Let both models go on with each opening."""
+
+    def written(model: LanguageModel) -> list[str]:
+        most = min(CONTINUED_TOKENS, model.config.n_positions // 2)
+        return [
+            model.generate(opening, max_tokens=most, seed=seed, temperature=0.8, top_p=0.95).samples[0].text
+            for opening in openings
+        ]
+
+    continued = written(after)
+    marked = [marks(corpus.tokenizer, text, corpus.train) for text in continued]
+    return [Comparison(*each) for each in zip(openings, written(before), marked, strict=True)]
+
+
+def marks(tokenizer: Tokenizer, text: str, store: TokenStore) -> tuple[tuple[str, bool], ...]:
+    """Return a text in pieces that stand in the training text and pieces that do not."""
+    ids = np.array(tokenizer.encode(text), np.int64)
+    places: NDArray[np.bool_] = places_copied(ids, store.ids, width=COPIED)
+    borders = [0, *(np.flatnonzero(np.diff(places)) + 1).tolist(), len(ids)]
+    return tuple(
+        (tokenizer.decode(ids[start:stop].tolist()), bool(places[start]))
+        for start, stop in pairwise(borders)
+        if stop > start
+    )
+
+
+def copied_share(found: Sequence[Comparison]) -> float:
+    """Return the share of the tuned model's characters that stand in copied runs."""
+    pieces = [piece for each in found for piece in each.after]
+    return sum(len(text) for text, copied in pieces if copied) / max(1, sum(len(text) for text, _ in pieces))
+
+
+def perplexities(config: Training, corpus: Corpus, here: Run) -> tuple[float, float] | None:
+    """Return the perplexity a token of held-out text before training and at its best, if it was measured."""
+    records = [r for r in read_metrics(here.metrics.path) if r.get("validation") is not None]
+    first = [r["validation"] for r in records if r["step"] == 0]
+    later = [r["validation"] for r in records if r["step"] > 0]
+    if not first or not later:
+        return None
+    assert config.sequence is not None, "the length of a sequence is filled in"
+    held = corpus.held_out(
+        vocab_size=corpus.train.vocab_size, length=config.sequence, windows=config.evaluate_windows
+    )
+    bytes_a_token = sum(part.bytes for part in held) / sum(part.counted for part in held)
+    return 2 ** (first[0] * bytes_a_token), 2 ** (min(later) * bytes_a_token)
+
+
+def page(found: Sequence[Comparison], *, title: str, model: str) -> str:
+    """Return the comparison as a page that needs nothing else and runs no script."""
+    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    rows = "\n".join(
+        f"<tr><td><b>{html.escape(each.opening)}</b>{html.escape(each.before)}</td>"
+        f"<td><b>{html.escape(each.opening)}</b>{underlined(each.after)}</td></tr>"
+        for each in found
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-{digest}'">
+<title>{html.escape(title)}: before and after</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<h1>{html.escape(title)}: before and after</h1>
+<p>Beginnings of own texts (bold), continued before and after training. Underlined: at least {COPIED}
+tokens in a row that stand so in the training text.</p>
+<table>
+<tr><th>Before: {html.escape(model)}</th><th>After: {html.escape(title)}</th></tr>
+{rows}
+</table>
+</body>
+</html>
+"""
+
+
+def underlined(pieces: Sequence[tuple[str, bool]]) -> str:
+    """Return pieces as HTML."""
+    return "".join(f"<u>{html.escape(text)}</u>" if copied else html.escape(text) for text, copied in pieces)
+
+
+def card(
+    config: Training, model: str, scores: tuple[float, float] | None, found: Sequence[Comparison]
+) -> str:
+    """Return the model card: front matter as model hubs read it, then what a reader wants to know."""
+    name = config.out.name
+    front = {
+        "library_name": "inkfish",
+        "pipeline_tag": "text-generation",
+        "base_model": model,
+        "tags": ["gpt2", "inkfish"],
+    }
+    yaml = "\n".join(f"{key}: {json.dumps(value)}" for key, value in front.items())
+    measured = (
+        f"Held-out perplexity a token: {scores[0]:,.1f} before, {scores[1]:,.1f} after.\n\n"
+        if scores is not None
+        else ""
+    )
+    files = ", ".join(Path(path).name for path in config.data)
+    samples = "\n\n".join(
+        quoted(each.opening + "".join(text for text, _ in each.after)) for each in found[:3]
+    )
+    return f"""---
+{yaml}
+---
+
+# {name}
+
+{model}, fine-tuned on {files} with inkfish {inkfish.__version__}: {config.steps:,} steps of {config.batch}
+sequences of {config.sequence} tokens. All settings are in `config.toml`, the loss is drawn in `curve.png`.
+
+{measured}{copied_share(found):.0%} of what it wrote for `before-after.html` stands in runs of {COPIED} tokens
+and more in the training text. It can repeat the texts that it has learned, and what base model and texts
+say: before it is given away, look at both, and say here whose texts they are and how they may be used.
+
+```
+inkfish write "{found[0].opening.splitlines()[0] if found else "Once"}" --model {name}
+```
+
+## Unedited samples
+
+{samples}
+"""
+
+
+def quoted(text: str) -> str:
+    """Return a text as a quotation in Markdown, its lines kept."""
+    return "\n".join(f"> {html.escape(line)}  " if line else ">" for line in text.splitlines())
