@@ -191,7 +191,7 @@ def tune(config: Config, ranks: Ranks) -> Result:
         folder = ranks.after_the_first(lambda: hub.find(config.model))
         base = weights.read(folder)
         corpus = ranks.after_the_first(lambda: read_corpus(config, folder, base, screen))
-        config = settled(config, base.config, corpus)
+        config = ranks.after_the_first(lambda: settled(config, base.config, corpus))
         here = open_run(config, corpus, screen, generation=base.generation)
         load, available = sketched(config, base.config), available_memory(config.device)
         with (
@@ -204,7 +204,7 @@ def tune(config: Config, ranks: Ranks) -> Result:
                 here.begin(settings(config, base, corpus), may_change=may_change, force=config.force)
             torch.manual_seed(config.seed)
             found = make_plan(config, load, corpus, available=available)
-            model = make_model(config, base).to(config.device).train()
+            model = ranks.after_the_first(lambda: make_model(config, base)).to(config.device).train()
             source = windows(config, base.config, corpus.train)
             if ranks.leads:
                 found = timed(found, config, probe(model, source, config))

@@ -109,8 +109,8 @@ def train(config: Config, ranks: Ranks) -> Result:
     with run_folder(config, ranks) as screen:
         config = ranks.after_the_first(lambda: divided(config, ranks))
         corpus = ranks.after_the_first(lambda: read_corpus(config, screen))
-        shape = model_shape(config, corpus.train.vocab_size)
-        config = on_this_machine(config, shape, corpus)
+        shape = ranks.after_the_first(lambda: model_shape(config, corpus.train.vocab_size))
+        config = ranks.after_the_first(lambda: on_this_machine(config, shape, corpus))
         here = open_run(config, corpus, screen, generation=SAMPLING)
         load, available = load_for(config, sketch(shape)), available_memory(config.device)
         with (
@@ -131,7 +131,7 @@ def train(config: Config, ranks: Ranks) -> Result:
             if config.plan:
                 return Result(config.out, 0, None, leads=False)
             torch.manual_seed(config.seed)
-            model = make_model(config, shape)
+            model = ranks.after_the_first(lambda: make_model(config, shape))
             assert config.sequence is not None, "filled in by `on_this_machine`"
             source = Windows(corpus.train.ids, config.sequence, seed=config.seed)
             take_steps(

@@ -235,11 +235,7 @@ def resumed(
     count: Count,
     stop: Stop,
 ) -> Team | Solo:
-    """Bring the run to its newest checkpoint, and all processes to where process 0 then is.
-
-    Raises:
-        SettingError: heads are not trained in parts.
-    """
+    """Bring the run to its newest checkpoint, and all processes to where process 0 then is."""
     optimizer = make_optimizer(config, model, here)
     if ranks.leads and here.resume(model, optimizer):
         screen.say(f"going on after step {here.progress.step:,}")
@@ -247,8 +243,6 @@ def resumed(
         return Solo(optimizer)
     from inkfish.training.parallel import Team  # here: it takes a second
 
-    if here.heads and config.parallel == "fsdp":
-        raise SettingError("heads are not trained in parts; take --parallel ddp", param="parallel")
     here.progress = ranks.share(here.progress)
     return Team(
         ranks,

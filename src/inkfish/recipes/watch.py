@@ -77,7 +77,7 @@ def write_samples(
     writer = LanguageModel(TorchBackend(model.eval(), "float32"), tokenizer)
     texts = []
     for prompt in prompts:
-        done = writer.generate(prompt, max_tokens=tokens, seed=seed, temperature=0.8, top_p=0.95)
+        done = writer.generate(prompt, max_tokens=tokens, slide=True, seed=seed, temperature=0.8, top_p=0.95)
         texts.append(prompt + done.samples[0].text)
     model.train(training)
     step = here.progress.step

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
+from inkfish.errors import RunError
 from inkfish.model import GPT2
 from inkfish.training.batches import Examples, random
 from inkfish.training.optimise import Count, Loss, Step, autocast, on
@@ -167,7 +168,8 @@ class Team:
         """Do what process 0 tells until the end."""
         while (order := self.ranks.receive()) != END:
             if order == STEP:
-                next(steps, None)
+                with suppress(RunError):  # process 0 has the same one, and says it
+                    next(steps, None)
             else:
                 self.collect()
 

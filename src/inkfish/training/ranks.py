@@ -143,17 +143,16 @@ def joined(environment: Mapping[str, str], *, patience: timedelta = PATIENCE) ->
     if torch.cuda.is_available():
         torch.cuda.set_device(int(environment["LOCAL_RANK"]))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    torch.distributed.init_process_group(backend, timeout=patience)
-    ranks = Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
-    try:
-        with noticing_loss(ranks), suppress(LeaveError):
+    ranks = Ranks(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
+    with noticing_loss(ranks), suppress(LeaveError):
+        torch.distributed.init_process_group(backend, timeout=patience)
+        try:
             yield ranks
-    finally:
-        if ranks.leads:
-            with suppress(RuntimeError):  # they may be gone
-                ranks.send(END)
-        with suppress(RuntimeError):
-            torch.distributed.destroy_process_group()
+        finally:
+            with suppress(RuntimeError):  # the others may be gone
+                if ranks.leads:
+                    ranks.send(END)
+                torch.distributed.destroy_process_group()
 
 
 @contextmanager
