@@ -19,7 +19,9 @@ from inkfish.backends import Backend
 from inkfish.engine import log_sum_exp
 from inkfish.errors import ContextError, SettingError
 from inkfish.generate.draft import check_stop
+from inkfish.generate.jobs import Prompt
 from inkfish.generate.language_model import LanguageModel
+from inkfish.sampling import repeating
 
 __all__ = ["Found", "beam_search"]
 
@@ -59,22 +61,29 @@ class Step(NamedTuple):
 
 def beam_search(
     model: LanguageModel,
-    prompt: Sequence[int],
+    prompt: Sequence[int] | Prompt,
     *,
     beams: int = 4,
     max_tokens: int = 64,
     stop: Sequence[str] = (),
+    stop_ids: Sequence[int] | None = None,
     penalty: float = 1.0,
+    no_repeat_ngram: int = 0,
+    min_tokens: int = 0,
 ) -> list[Found]:
     """Return up to `beams` texts after a prompt, best first.
 
     Args:
         model: gives the probabilities.
-        prompt: ids to continue, at least one.
+        prompt: ids to continue, at least one; with segments where it has speakers.
         beams: how many texts are followed at once, 1 to 64; 1 is greedy.
         max_tokens: most tokens of a text.
-        stop: a text ends before the first of these strings, and at the model's stop tokens.
+        stop: a text ends before the first of these strings, and at the stop tokens.
+        stop_ids: tokens that end a text; None is the model's own.
         penalty: exponent of the length; 0 compares plain probabilities, above 0 favours longer texts.
+        no_repeat_ngram: forbids tokens that would repeat an n-gram of this length in prompt and text (Paulus
+            et al. 2018, section 2.5; over the prompt as in TransferTransfo's filter); 0 is off.
+        min_tokens: forbids stop tokens until the text has so many tokens.
 
     Raises:
         SettingError: beams outside its limits.
@@ -83,13 +92,17 @@ def beam_search(
     if not 1 <= beams <= MOST_BEAMS:
         raise SettingError(f"beams is {beams}; it must be from 1 to {MOST_BEAMS}", param="beams")
     context = model.config.n_positions
-    if len(prompt) + max_tokens > context:
+    asked = prompt if isinstance(prompt, Prompt) else Prompt(prompt)
+    if len(asked.ids) + max_tokens > context:
         raise ContextError(
-            f"prompt and text have {len(prompt):,} + {max_tokens:,} tokens, the model's context {context:,}; "
-            "shorten the prompt or lower max_tokens",
+            f"prompt and text have {len(asked.ids):,} + {max_tokens:,} tokens, the model's context "
+            f"{context:,}; shorten the prompt or lower max_tokens",
             param="max_tokens",
         )
-    return Search(model, check_stop(stop), beams, max_tokens, penalty).run(list(prompt))
+    search = Search(model, check_stop(stop), beams, max_tokens, penalty)
+    search.stop_ids = search.stop_ids if stop_ids is None else tuple(stop_ids)
+    search.no_repeat_ngram, search.min_tokens = no_repeat_ngram, min_tokens
+    return search.run(asked)
 
 
 class Search:
@@ -100,13 +113,16 @@ class Search:
     ) -> None:
         self.model, self.stop, self.width = model, tuple(stop), beams
         self.max_tokens, self.penalty = max_tokens, penalty
+        self.stop_ids: Sequence[int] = model.stop_ids
+        self.no_repeat_ngram = self.min_tokens = 0
+        self.prompt = Prompt(())
         self.done: list[Found] = []
 
-    def run(self, prompt: list[int]) -> list[Found]:
+    def run(self, prompt: Prompt) -> list[Found]:
         """Search until nothing better can come, free all slots, and return what was found."""
-        backend = self.model.backend
+        backend, self.prompt = self.model.backend, prompt
         slot = backend.allocate()
-        live = [Beam(slot, [], 0.0, backend.prefill(slot, prompt))]
+        live = [Beam(slot, [], 0.0, backend.prefill(slot, list(prompt.ids), prompt.segments))]
         try:
             while live and not self.settled(live):
                 live = self.advance(backend, live)
@@ -127,21 +143,40 @@ class Search:
         return all(beam.logprob / len(beam.ids) ** self.penalty <= worst for beam in live)
 
     def advance(self, backend: Backend, live: Sequence[Beam]) -> list[Beam]:
-        """Take one step: put aside what ends, give the best of the rest slots of their own, decode them."""
+        """Take one step: put aside what ends, give the best of the rest slots of their own, decode them.
+
+        As in transformers a text that ends is put aside only if it is among the `width` best of all steps.
+        """
         chosen: list[Step] = []
-        for step in self.steps(live):
+        for rank, step in enumerate(self.steps(live)):
             if len(chosen) == self.width:
                 break
-            if not self.end(step):
+            found = self.ended(step)
+            if found is None:
                 chosen.append(step)
-        slots = [backend.allocate() for _ in chosen]
-        for step, slot in zip(chosen, slots, strict=True):
-            backend.copy(step.beam.slot, slot, backend.length(step.beam.slot))
+            elif rank < self.width:
+                self.done.append(found)
+        if len(live[0].ids) + 1 == self.max_tokens:
+            self.done += [self.found([*step.beam.ids, step.token], step.logprob) for step in chosen]
+            chosen = []
+        beams = self.decode(backend, chosen) if chosen else []
         for beam in live:
             backend.free(beam.slot)
-        if not chosen:
-            return []
-        logits = backend.decode(slots, [step.token for step in chosen])
+        return beams
+
+    def decode(self, backend: Backend, chosen: Sequence[Step]) -> list[Beam]:
+        """Return beams that have taken their steps, in slots of their own; none is left where that fails."""
+        slots = [backend.allocate() for _ in chosen]
+        try:
+            for step, slot in zip(chosen, slots, strict=True):
+                backend.copy(step.beam.slot, slot, backend.length(step.beam.slot))
+            spoken = self.prompt.segments
+            segments = None if spoken is None else [spoken[-1]] * len(chosen)
+            logits = backend.decode(slots, [step.token for step in chosen], segments)
+        except BaseException:  # Ctrl-C too
+            for slot in slots:
+                backend.free(slot)
+            raise
         return [
             Beam(slot, [*step.beam.ids, step.token], step.logprob, row)
             for step, slot, row in zip(chosen, slots, logits, strict=True)
@@ -150,25 +185,35 @@ class Search:
     def steps(self, live: Sequence[Beam]) -> list[Step]:
         """Return the ways on that may matter, best first; of equal ones the earlier beam and the lower id."""
         found = []
-        enough = self.width + len(self.model.stop_ids) + 8 * len(self.stop)
+        enough = self.width + len(self.stop_ids) + 8 * len(self.stop)
         for beam in live:
             logprobs = beam.logits.astype(np.float64) - log_sum_exp(beam.logits)
+            logprobs[self.forbidden(beam.ids)] = -np.inf
             best = np.argpartition(-logprobs, min(self.width + enough, len(logprobs) - 1))[
                 : self.width + enough
             ]
             best = best[np.lexsort((best, -logprobs[best]))]
-            found += [Step(beam, int(token), beam.logprob + float(logprobs[token])) for token in best]
+            allowed = best[np.isfinite(logprobs[best])]
+            found += [Step(beam, int(token), beam.logprob + float(logprobs[token])) for token in allowed]
         return sorted(found, key=lambda step: -step.logprob)
 
-    def end(self, step: Step) -> bool:
-        """Put a text aside if this step ends it, and say whether it does."""
+    def forbidden(self, ids: Sequence[int]) -> list[int]:
+        """Return the tokens that may not follow a text."""
+        n = self.no_repeat_ngram
+        repeated = repeating([*self.prompt.ids, *ids], n) if n else set()
+        return [*repeated, *(self.stop_ids if len(ids) < self.min_tokens else ())]
+
+    def ended(self, step: Step) -> Found | None:
+        """Return the text if this step ends it, by a stop token or a stop string."""
         ids = [*step.beam.ids, step.token]
-        stopped = step.token in self.model.stop_ids
-        text = self.model.tokenizer.decode(step.beam.ids if stopped else ids)
+        if step.token in self.stop_ids:
+            text = self.found(step.beam.ids, step.logprob).text
+            return Found(text, step.logprob, len(ids), True)
+        found = self.found(ids, step.logprob)
+        return found if found.complete else None
+
+    def found(self, ids: Sequence[int], logprob: float) -> Found:
+        """Return a text, cut before the first stop string."""
+        text = self.model.tokenizer.decode(ids)
         cuts = [text.find(string) for string in self.stop if string in text]
-        if not (stopped or cuts or len(ids) == self.max_tokens):
-            return False
-        self.done.append(
-            Found(text[: min(cuts, default=len(text))], step.logprob, len(ids), bool(stopped or cuts))
-        )
-        return True
+        return Found(text[: min(cuts, default=len(text))], logprob, len(ids), bool(cuts))
