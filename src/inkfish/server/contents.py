@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inkfish.server import train
+from inkfish.server import train, write
 from inkfish.server.runs import Runs
 from inkfish.server.service import Service
 from inkfish.server.site import Page
@@ -14,4 +14,4 @@ __all__ = ["pages"]
 
 def pages(service: Service, runs: Path) -> list[Page]:
     """Return all pages; `runs` is the folder of training runs."""
-    return [train.page(service, Runs(runs))]
+    return [write.page(), train.page(service, Runs(runs))]

@@ -28,8 +28,13 @@ class Entry:
     """As requests call it."""
     source: str
     """As `inkfish.load` calls it: a name or a folder."""
-    created: int
-    """When its folder was last changed, in seconds since 1970."""
+    files: tuple[tuple[str, int, int], ...]
+    """Names, times of change (ns) and sizes of its files: other ones, and it is loaded anew."""
+
+    @property
+    def created(self) -> int:
+        """When its folder was last changed, in seconds since 1970."""
+        return max((time for _, time, _ in self.files), default=0) // 10**9
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Models:
         self.workers: dict[str, Worker] = {}
         """By the model's source."""
         self.sizes: dict[str, int] = {}
-        self.stamps: dict[str, int] = {}
+        self.loaded: dict[str, Entry] = {}
         self.loading = asyncio.Lock()
         self.closed = False
 
@@ -95,11 +100,11 @@ class Models:
             RequestError: there is none.
         """
         if name in self.sources:
-            return Entry(name, self.sources[name], changed(self.sources[name]))
+            return Entry(name, self.sources[name], files_of(self.sources[name]))
         known = self.names()
         if name in known:
             assert self.runs is not None, "this name is a run's"
-            return Entry(name, str(self.runs / name), changed(str(self.runs / name)))
+            return Entry(name, str(self.runs / name), files_of(str(self.runs / name)))
         raise RequestError(
             404,
             f"there is no model of this name here; there is: {', '.join(known) or 'none'}",
@@ -128,7 +133,7 @@ class Models:
         worker = self.workers.get(entry.source)
         if worker is None or not worker.alive:
             return False
-        return self.stamps[entry.source] == entry.created or worker.load > 0
+        return self.loaded[entry.source].files == entry.files or worker.load > 0
 
     async def load(self, entry: Entry) -> None:
         """Load a model, after idle ones have made room for it."""
@@ -150,7 +155,7 @@ class Models:
             slots=self.how.slots,
             queue=self.how.queue,
         )
-        self.sizes[entry.source], self.stamps[entry.source] = size, entry.created
+        self.sizes[entry.source], self.loaded[entry.source] = size, entry
 
     def size(self, source: str) -> int:
         """Return about how many bytes a model takes: its weights and one full cache."""
@@ -203,13 +208,13 @@ def reason(error: Exception, entry: Entry) -> str:
     return "its folder is damaged; the server's log says how" if "/" in text else text
 
 
-def changed(source: str) -> int:
-    """Return when a model's folder was last changed; 0 where that can't be told."""
+def files_of(source: str) -> tuple[tuple[str, int, int], ...]:
+    """Return a model's files; none where they can't be found."""
     try:
-        folder = hub.find(source)
-        return int(max(path.stat().st_mtime for path in folder.iterdir()))
+        found = [(path.name, path.stat()) for path in sorted(hub.find(source).iterdir())]
     except (ModelError, OSError, ValueError):
-        return 0
+        return ()
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in found)
 
 
 def named(models: tuple[str, ...], aliases: tuple[str, ...]) -> dict[str, str]:

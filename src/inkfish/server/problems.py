@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from inkfish.errors import ContextError, InkfishError, SettingError, TokenizerError
+from inkfish.errors import ContextError, DataError, InkfishError, SettingError, TokenizerError
 
 __all__ = ["ErrorBody", "RequestError", "error_object", "handle_errors", "of_exception", "problem_response"]
 
@@ -96,7 +96,7 @@ def of_exception(error: Exception) -> RequestError:
             return RequestError(400, str(error), param=error.param, code="context_length_exceeded")
         case SettingError():
             return RequestError(400, str(error), param=error.param, code="invalid_value")
-        case TokenizerError():
+        case TokenizerError() | DataError():
             return RequestError(400, str(error), param=error.param, code="invalid_text")
         case MemoryError():
             return RequestError(500, "there was not enough memory for this request; make it shorter")

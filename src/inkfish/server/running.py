@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from types import FrameType
@@ -98,6 +99,7 @@ def serve(
     Raises:
         SettingError: it can't listen there.
     """
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of clients that go away in mid-answer
     server = make_server(app, settings, leaving=leaving)
     started(server.leave)
     server.run(sockets=[listener or listen(settings)])

@@ -19,6 +19,7 @@ __all__ = [
     "NextRequest",
     "ScoreRequest",
     "StreamOptions",
+    "Strict",
     "TextPart",
     "TokenizeRequest",
 ]

@@ -1,0 +1,92 @@
+"""The Train page: a .docx goes in, a model that writes comes out, by keyboard alone."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+ANIMALS, DEEDS = ("fox", "owl", "hare", "crow"), ("sleeps", "waits", "sings")
+PLACES = ("river", "gate", "well", "mill", "road")
+LINES = [
+    f"The {animal} {deed} by the {place}, and the wind goes on."
+    for animal in ANIMALS
+    for deed in DEEDS
+    for place in PLACES
+]
+
+
+@pytest.fixture
+def expect() -> Any:
+    return pytest.importorskip("playwright.sync_api").expect
+
+
+def novel(path: Path) -> Path:
+    """Write a Word document of some verses."""
+    import docx
+
+    document = docx.Document()
+    for line in LINES * 2:
+        document.add_paragraph(line)
+    document.save(str(path))
+    return path
+
+
+def press(page: Any, selector: str) -> None:
+    """Do with the keyboard what a click does."""
+    page.focus(selector)
+    page.keyboard.press("Enter")
+
+
+def test_a_document_becomes_a_model_that_writes(open_page: Any, expect: Any, tmp_path: Path) -> None:
+    page = open_page("/train")
+    expect(page.locator("#model option")).not_to_have_count(0)
+    page.set_input_files("#files", [novel(tmp_path / "Der Roman.docx")])
+    expect(page.locator("#list li")).to_contain_text("Der Roman.docx")
+    expect(page.locator("#name")).to_have_value("Der-Roman")
+    page.fill("#openings", "The fox")
+    page.fill("#epochs", "6")
+    press(page, "#show-plan")
+    expect(page.locator("#facts")).to_contain_text("1 file, 1 document", timeout=30_000)
+    press(page, "#start")
+    expect(page.locator("#numbers")).to_contain_text("step ", timeout=120_000)
+    press(page, "#pause")
+    expect(page.locator("#state")).to_have_text("paused", timeout=60_000)
+    page.reload()
+    expect(page.locator("#state")).to_have_text("paused")
+    press(page, "#resume")
+    expect(page.locator("#state")).to_have_text("finished", timeout=300_000)
+    expect(page.locator("#curve path")).to_have_count(2)
+    expect(page.locator("#samples .writing").first).to_contain_text("The fox")
+    page.fill("#opening", "The owl")
+    press(page, "#go")
+    expect(page.locator("#stop")).to_be_hidden(timeout=60_000)
+    assert len(page.inner_text("#written")) > len("The owl")
+    other = open_page("/write?model=Der-Roman")
+    expect(other.locator("#model")).to_have_value("Der-Roman")
+
+
+def test_files_are_removed_and_what_can_not_be_read_is_said(
+    open_page: Any, expect: Any, tmp_path: Path
+) -> None:
+    page = open_page("/train")
+    expect(page.locator("#model option")).not_to_have_count(0)
+    table = tmp_path / "heroes.csv"
+    table.write_text("name,story\nAnn,went home\n" * 30)
+    page.set_input_files("#files", [table])
+    expect(page.locator("#column")).to_be_visible()
+    name = f"heroes-{time.time_ns()}"
+    page.click("button:has-text('Remove')")
+    expect(page.locator("#list li")).to_have_count(0)
+    page.fill("#name", name)
+    page.set_input_files("#files", [table])
+    expect(page.locator("#list li")).to_have_count(1)
+    page.click("#show-plan")
+    expect(page.locator("#trouble")).not_to_be_empty(timeout=30_000)
+    page.fill("#column", "{name} {story}.")
+    page.click("#show-plan")
+    expect(page.locator("#facts")).to_contain_text("30 documents", timeout=30_000)
+    expect(page.locator("#trouble")).to_be_empty()

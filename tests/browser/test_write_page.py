@@ -1,0 +1,144 @@
+"""The Write page, used by mouse and by keyboard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.browser
+START = "Once upon a time there was a king"
+
+
+@pytest.fixture
+def expect() -> Any:
+    return pytest.importorskip("playwright.sync_api").expect
+
+
+def begin(open_page: Any, expect: Any, text: str = START, **settings: Any) -> Any:
+    page = open_page("/write", **settings)
+    expect(page.locator("#model option")).not_to_have_count(0)
+    page.fill("#text", text)
+    page.fill("#max_tokens", "20")
+    return page
+
+
+def test_completes_at_the_cursor_with_the_seed_that_is_shown(open_page: Any, expect: Any) -> None:
+    page = begin(open_page, expect)
+    page.press("#text", "Control+Enter")
+    expect(page.locator("#status")).to_contain_text("tokens/s", timeout=20_000)
+    expect(page.locator("#complete")).to_be_enabled()
+    first = page.input_value("#text")
+    assert first.startswith(START)
+    assert len(first) > len(START)
+    page.click("#again")
+    page.press("#text", "Control+z")
+    assert page.input_value("#text") == START
+    page.click("#complete")
+    expect(page.locator("#text")).to_have_value(first, timeout=20_000)
+    expect(page.locator("#words")).to_have_text(f"{len(first.split())} words")
+
+
+def test_completes_in_the_middle(open_page: Any, expect: Any) -> None:
+    page = begin(open_page, expect, "The end.")
+    page.press("#text", "Home")
+    page.press("#text", "Control+Enter")
+    expect(page.locator("#status")).to_contain_text("tokens/s", timeout=20_000)
+    expect(page.locator("#complete")).to_be_enabled()
+    assert page.input_value("#text").endswith("The end.")
+    assert page.input_value("#text") != "The end."
+
+
+def test_alternatives_are_chosen_and_every_version_is_kept(open_page: Any, expect: Any) -> None:
+    page = begin(open_page, expect)
+    page.fill("#n", "3")
+    page.click("#complete")
+    expect(page.locator("#complete")).to_be_enabled(timeout=20_000)
+    cards = page.locator(".alternative")
+    expect(cards).to_have_count(3)
+    second = cards.nth(1).inner_text()
+    cards.nth(1).click()
+    assert page.input_value("#text").replace("\n", " ").split() == (START + second).replace("\n", " ").split()
+    expect(cards).to_have_count(0)
+    page.click("#undo")
+    page.fill("#text", START + " of frogs")
+    page.click("summary:has-text('Branches')")
+    expect(page.locator("#tree button")).to_have_count(4)
+    page.click("#tree button:has-text('alternative 2')")
+    assert page.input_value("#text").startswith(START + second[:3].rstrip())
+
+
+def test_tab_suggests_three_ways_on(open_page: Any, expect: Any) -> None:
+    page = begin(open_page, expect)
+    page.focus("#text")
+    page.keyboard.press("Tab")
+    options = page.locator("#suggestions [role=option]")
+    expect(options.first).to_be_visible(timeout=20_000)
+    assert 1 <= options.count() <= 3
+    chosen = options.first.text_content()
+    page.keyboard.press("Enter")
+    assert page.input_value("#text") == START + chosen
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") != "text", "after Escape, Tab leaves the box"
+
+
+def test_stops_at_once(open_page: Any, expect: Any) -> None:
+    page = begin(open_page, expect)
+    page.fill("#max_tokens", "500")
+    page.click("#complete")
+    page.click("#stop", timeout=5_000)
+    expect(page.locator("#status")).to_contain_text("stopped after")
+    expect(page.locator("#complete")).to_be_enabled()
+
+
+def test_nothing_is_lost(open_page: Any, expect: Any) -> None:
+    page = begin(open_page, expect)
+    page.fill("#temperature", "0.3")
+    page.select_option("#preset", "wild")
+    page.reload()
+    expect(page.locator("#text")).to_have_value(START)
+    expect(page.locator("#temperature")).to_have_value("1.15")
+    expect(page.locator("#preset")).to_have_value("wild")
+
+
+def test_exports_and_a_link(open_page: Any, expect: Any, tmp_path: Path) -> None:
+    import docx
+
+    page = begin(open_page, expect, "One\nTwo", permissions=["clipboard-read", "clipboard-write"])
+    saved = {}
+    for kind in ("txt", "docx", "json"):
+        with page.expect_download() as waiting:
+            page.click(f"#save-{kind}")
+        saved[kind] = tmp_path / f"text.{kind}"
+        waiting.value.save_as(saved[kind])
+    assert saved["txt"].read_text() == "One\nTwo"
+    assert [paragraph.text for paragraph in docx.Document(str(saved["docx"])).paragraphs] == ["One", "Two"]
+    assert json.loads(saved["json"].read_text())["settings"]["max_tokens"] == 20
+    page.click("#share")
+    expect(page.locator("#status")).to_contain_text("copied")
+    link = page.evaluate("navigator.clipboard.readText()")
+    other = open_page(link[link.index("/write") :])
+    expect(other.locator("#text")).to_have_value("One\nTwo")
+    expect(other.locator("#max_tokens")).to_have_value("20")
+
+
+def test_what_a_model_writes_is_never_markup(open_page: Any, expect: Any) -> None:
+    bad = '<img src=x onerror="document.title=1"><script>document.title=2</script>'
+    page = begin(open_page, expect, bad)
+    page.fill("#n", "2")
+    page.click("#complete")
+    expect(page.locator("#complete")).to_be_enabled(timeout=20_000)
+    page.locator(".alternative").first.click()
+    page.click("summary:has-text('Branches')")
+    assert page.title() == "Write · inkfish"
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_errors_are_told(open_page: Any, expect: Any) -> None:
+    page = begin(open_page, expect)
+    page.fill("#seed", "seven")
+    page.click("#complete")
+    expect(page.locator("#trouble")).to_have_text("the seed must be a whole number")
