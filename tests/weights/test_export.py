@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from inkfish.backends import reference
 from inkfish.config import ModelConfig
 from inkfish.errors import MissingExtraError, ModelError
 from inkfish.tokenizer import Tokenizer
-from inkfish.weights import openai
+from inkfish.weights import export_onnx, openai
 from inkfish.weights.checkpoint import Checkpoint
 from inkfish.weights.export import to_huggingface, to_openai
 from inkfish.weights.export_gguf import gguf_name, to_gguf
@@ -58,7 +59,12 @@ def test_hugging_face(checkpoint: Checkpoint, tokenizer: Tokenizer, tmp_path: Pa
     theirs_tokenizer = transformers.AutoTokenizer.from_pretrained(out)
     assert theirs_tokenizer.encode("the ghost and") == tokenizer.encode("the ghost and")
     card = (out / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: transformers\n")
+    data: Any = huggingface_hub.ModelCard(card).data
+    assert data.to_dict() == {
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["gpt2", "inkfish"],
+    }
     assert "# poems\n\nA GPT-2 with 2,790 parameters: 2 layers of 6 channels and 3 heads" in card
 
 
@@ -182,10 +188,18 @@ def test_onnx_takes_any_batch_and_length(checkpoint: Checkpoint, tmp_path: Path)
             assert np.abs(theirs - logits(checkpoint, row)).max() < 1e-4
 
 
-def test_onnx_has_a_limit(tmp_path: Path) -> None:
-    config = ModelConfig(n_layer=36, n_head=20, n_embd=1280)
-    with pytest.raises(ModelError, match=r"has 3,096,120,320 bytes in float32, one ONNX file 2,000,000,000"):
-        to_onnx(Checkpoint(config, {}, "float32"), tmp_path / "m")
+@pytest.mark.slow
+def test_onnx_of_a_large_model_has_its_weights_in_a_second_file(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnxruntime
+
+    monkeypatch.setattr(export_onnx, "LIMIT", 100)
+    to_onnx(checkpoint, tmp_path / "m.onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.onnx", "m.onnx.data"]
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    (found,) = session.run(None, {"input_ids": np.array([IDS])})
+    assert np.abs(found[0] - logits(checkpoint, IDS)).max() < 1e-4
 
 
 def test_facts(tmp_path: Path) -> None:
@@ -198,6 +212,9 @@ def test_facts(tmp_path: Path) -> None:
     assert (facts["licence"], facts["card"]) == ("cc-by-4.0", str(folder / "README.md"))
     assert (facts["parameters"], facts["stored_as"], facts["end_token"]) == (2790, "float32", 276)
     assert facts["bytes_to_write"] == 4 * 2790 + 2 * 2 * 16 * 6 * 4 + 4 * 277
+    (folder / "generation_config.json").write_text('{"num_beams": 4, "top_k": 5, "bos_token_id": 3}')
+    facts = describe("poems", folder)
+    assert (facts["defaults"], facts["settings_not_used"]) == ({"top_k": 5, "do_sample": True}, ["num_beams"])
     (folder / "source.json").write_text("[")
     (folder / "README.md").write_text("no front matter\nlicense: mit\n")
     facts = describe("poems", folder)

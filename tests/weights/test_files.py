@@ -58,6 +58,8 @@ def test_aside_that_fails_leaves_everything_as_it_was(tmp_path: Path) -> None:
 
 def test_aside_where_nothing_may_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
+    with pytest.raises(ModelError, match="file is a file; name a folder"):
+        write_half(tmp_path / "file", AssertionError("the block must not run"))
     with pytest.raises(ModelError, match=r"can't write .*: (Not a directory|File exists)"):
         write_half(tmp_path / "file" / "model", AssertionError("the block must not run"))
 

@@ -154,9 +154,12 @@ def test_import_keeps_type_card_and_defaults(store: Path, tmp_path: Path) -> Non
 
 def test_names_that_are_taken_or_impossible(store: Path) -> None:
     import_folder(FIXTURES / "openai", "mine", store=store)
-    for name in ("mine", "gpt2"):
-        with pytest.raises(ModelError, match=rf"the name {name} is taken; choose another --name, or first"):
-            import_folder(FIXTURES / "openai", name, store=store)
+    with pytest.raises(
+        ModelError, match="the name mine is taken; choose another --name, or first: ink"
+    ):
+        import_folder(FIXTURES / "openai", "mine", store=store)
+    with pytest.raises(ModelError, match="gpt2 is the name of a model on the hub; choose another --name"):
+        import_folder(FIXTURES / "openai", "gpt2", store=store)
     for name in ("starter", "../mine", "a/b/c", "", ".hidden", "a b", "x" * 300, "a/../b", "é"):
         with pytest.raises(ModelError, match="can't be a model's name; use letters"):
             import_folder(FIXTURES / "openai", name, store=store)
@@ -210,3 +213,19 @@ def test_no_name_leaves_the_store(name: str) -> None:
     assert place.name == Path(place.name).name
     assert not place.name.startswith(".")
     assert place.resolve() == place
+
+
+def test_the_store_is_a_place_of_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """$XDG_DATA_HOME where it is an absolute path, else ~/.local/share."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for value, expected in [("/some/where", "/some/where"), ("relative", None), ("", None), (None, None)]:
+        monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+        if value is not None:
+            monkeypatch.setenv("XDG_DATA_HOME", value)
+        base = Path(expected) if expected else tmp_path / ".local" / "share"
+        assert hub.default_store() == base / "inkfish" / "models"
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    import_folder(FIXTURES / "openai", "mine")
+    assert hub.find("mine") == tmp_path / "data" / "inkfish" / "models" / "mine"
+    assert [name for name, _ in hub.stored()] == ["mine"]
+    assert hub.remove("mine").parent == hub.default_store()

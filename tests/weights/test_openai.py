@@ -82,6 +82,8 @@ def test_any_layout_is_read_by_one_call() -> None:
         ModelError, match=r"gpt-2-simple holds runs and is none; name one of them: .*checkpoint/run1"
     ):
         weights.read(FIXTURES / "gpt-2-simple")
+    with pytest.raises(ModelError, match=r"checkpoint holds runs and is none; name one of them: .*/run1"):
+        weights.read(FIXTURES / "gpt-2-simple" / "checkpoint")
 
 
 def test_the_vocabulary_beside_it_is_read() -> None:

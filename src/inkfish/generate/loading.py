@@ -13,7 +13,7 @@ from inkfish.errors import MissingExtraError, ModelError, SettingError, SlowBack
 from inkfish.generate.language_model import MAX_TOKENS, LanguageModel
 from inkfish.sampling import Sampling
 from inkfish.tokenizer import Tokenizer
-from inkfish.weights import hub, native_folder, read
+from inkfish.weights import Model, hub, native_folder, read, read_model
 from inkfish.weights.checkpoint import Checkpoint
 from inkfish.weights.generation_config import GenerationDefaults
 
@@ -57,9 +57,8 @@ def load(
     from inkfish.backends.native import NativeBackend  # here: the command line's help does not need it
 
     folder = hub.find(str(name))
-    checkpoint = native_folder.read(folder) if native_folder.is_native(folder) else read(folder)
+    checkpoint, tokenizer = read_any(folder)
     config, generation = checkpoint.config, checkpoint.generation
-    tokenizer = Tokenizer.load(folder, vocab_size=config.vocab_size)
     ends = [i for i in (*generation.eos_token_ids, checkpoint.eos) if i is not None and i < config.vocab_size]
     made = make_backend(folder, checkpoint, backend=backend, dtype=dtype, threads=threads, device=device)
     return LanguageModel(
@@ -71,6 +70,14 @@ def load(
         stop_ids=tuple(dict.fromkeys(ends)) or None,
         speculate=isinstance(made, NativeBackend) if speculate is None else speculate,
     )
+
+
+def read_any(folder: Path) -> Model:
+    """Read a model folder, or one that was exported to write with."""
+    if not native_folder.is_native(folder):
+        return read_model(folder)
+    checkpoint = native_folder.read(folder)
+    return Model(checkpoint, Tokenizer.load(folder, vocab_size=checkpoint.config.vocab_size))
 
 
 def sampling_defaults(said: GenerationDefaults) -> Sampling:

@@ -58,7 +58,8 @@ def read_once(folder: Path, n_head: int | None) -> Checkpoint:
     if not (folder / huggingface.CONFIG).exists():
         if openai.is_openai(folder):
             return openai.read(folder, n_head=n_head)
-        runs = sorted(path for path in folder.glob("checkpoint/*") if openai.is_openai(path))
+        places = (path for pattern in ("checkpoint/*", "*") for path in folder.glob(pattern))
+        runs = sorted(path for path in places if openai.is_openai(path))
         if runs:
             raise ModelError(f"{folder} holds runs and is none; name one of them: {runs[0]}")
     return huggingface.read(folder)

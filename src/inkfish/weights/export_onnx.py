@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from inkfish.errors import MissingExtraError, ModelError
+from inkfish.errors import MissingExtraError
 from inkfish.weights.checkpoint import Checkpoint
 from inkfish.weights.files import aside_file
 
 __all__ = ["to_onnx"]
 
 LIMIT = 2_000_000_000
-"""Bytes that one ONNX file can hold (protobuf's limit)."""
+"""Bytes that one ONNX file can hold (protobuf's limit); weights of a larger model stand in a second one."""
 
 
 @contextmanager
@@ -35,15 +35,14 @@ def quiet() -> Iterator[None]:
 def to_onnx(checkpoint: Checkpoint, target: Path) -> None:
     """Write an ONNX file in float32: `input_ids` (B, T) int64 → `logits` (B, T, V), any B and T.
 
+    A model larger than one file can hold has its weights in FILE.data beside it, which belongs to it.
+
     Left out: a cache of keys and values; a program that writes calls it with the whole text each time.
 
     Raises:
         MissingExtraError: torch or onnxscript is not installed.
-        ModelError: the model is larger than one file can hold, or the file can't be written.
+        ModelError: a file can't be written.
     """
-    size = 4 * checkpoint.config.parameters
-    if size > LIMIT:
-        raise ModelError(f"the model has {size:,} bytes in float32, one ONNX file {LIMIT:,}: export to gguf")
     try:
         import onnxscript  # noqa: F401  # torch's exporter needs it, and says so late
         import torch
@@ -56,6 +55,7 @@ def to_onnx(checkpoint: Checkpoint, target: Path) -> None:
     model.train(False)
     longest = checkpoint.config.n_positions
     shape = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=longest)}
+    apart = 4 * checkpoint.config.parameters > LIMIT
     with quiet(), aside_file(target) as draft:
         torch.onnx.export(
             model,
@@ -65,6 +65,9 @@ def to_onnx(checkpoint: Checkpoint, target: Path) -> None:
             output_names=["logits"],
             dynamic_shapes=(shape,),
             dynamo=True,
-            external_data=False,
+            external_data=apart,
             verbose=False,
         )
+        if apart:  # first, and whole before the file that needs it appears
+            with aside_file(target.with_name(f"{target.name}.data")) as data:
+                draft.with_name(f"{target.name}.data").replace(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from inkfish.untrusted import JSON_LIMIT
 from inkfish.weights import read
 
 __all__ = ["describe", "folder_size", "licence", "memory_to_train", "memory_to_write"]
+
+NO_SETTINGS = {"_from_model_config", "bos_token_id", "pad_token_id", "transformers_version", "use_cache"}
+"""Fields of generation_config.json that change no text here."""
 
 
 def memory_to_write(config: ModelConfig, *, bytes_per_weight: int = 4) -> int:
@@ -92,5 +96,6 @@ def describe(name: str, folder: Path) -> dict[str, Any]:
         "bytes_on_disk": folder_size(folder),
         "bytes_to_write": memory_to_write(config),
         "bytes_to_train": memory_to_train(config),
-        "defaults": checkpoint.generation.to_json(),
+        "defaults": replace(checkpoint.generation, other={}).to_json(),
+        "settings_not_used": sorted(set(checkpoint.generation.other) - NO_SETTINGS),
     }

@@ -41,6 +41,8 @@ def aside(folder: Path, *, seal: str | None = None, stale: re.Pattern[str] | Non
     Raises:
         ModelError: the disk is full, or the place is not writable.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ModelError(f"{folder} is a file; name a folder")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))

@@ -42,7 +42,9 @@ def import_folder(
         TokenizerError: the vocabulary is damaged or missing.
     """
     target = place(name, store or default_store())
-    if target.exists() or name in KNOWN:
+    if name in KNOWN:
+        raise ModelError(f"{name} is the name of a model on the hub; choose another --name")
+    if target.exists():
         raise ModelError(
             f"the name {name} is taken; choose another --name, or first: inkfish models rm {name}"
         )
