@@ -129,3 +129,18 @@ def test_files_that_cannot_be_read_are_one_line(tmp_path: Path) -> None:
 def test_digest_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert digest(tmp_path / "x") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_saved_data_set_stands_for_its_training_split(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "state.json").write_text("{}")
+        for name in ("data-00001-of-00002.arrow", "data-00000-of-00002.arrow"):
+            (tmp_path / split / name).write_bytes(b"")
+    (tmp_path / "dataset_dict.json").write_text("{}")
+    assert [file.name for file in find([tmp_path])] == [
+        "data-00000-of-00002.arrow",
+        "data-00001-of-00002.arrow",
+    ]
+    assert {file.parent.name for file in find([tmp_path])} == {"train"}
+    assert {file.parent.name for file in find([tmp_path / "test"])} == {"test"}

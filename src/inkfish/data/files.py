@@ -33,6 +33,7 @@ PLAUSIBLE = frozenset("éèêëàâäáãåùûúüôöóõòîïíìçñßæœ�
 def find(paths: Sequence[Path | str]) -> list[Path]:
     """Return the files that paths, folders and patterns such as "poems/*.txt" name, each once.
 
+    A folder that holds a saved data set of Hugging Face's `datasets` stands for its training split.
     Files keep the order in which they were named; those of a folder or pattern are sorted, none hidden.
 
     Raises:
@@ -110,6 +111,8 @@ def digest(path: Path) -> str:
 def _files_at(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
+    if path.is_dir() and (dataset := _dataset(path)):
+        return dataset
     if path.is_dir():
         inside = [p for p in sorted(path.rglob("*")) if p.is_file() and not _is_hidden(p.relative_to(path))]
         if not (files := [p for p in inside if kind_of(p) in TEXT]):
@@ -123,6 +126,13 @@ def _files_at(path: Path) -> list[Path]:
             raise DataError(f"{path} matches no file; check the pattern")
         return files
     raise DataError(f"{path} does not exist; check the path")
+
+
+def _dataset(folder: Path) -> list[Path]:
+    """Return the arrow files of a data set that Hugging Face's save_to_disk wrote; of its splits, train."""
+    if (folder / "dataset_dict.json").is_file() and (folder / "train").is_dir():
+        folder = folder / "train"
+    return sorted(folder.glob("*.arrow")) if (folder / "state.json").is_file() else []
 
 
 def _is_hidden(path: Path) -> bool:
