@@ -61,6 +61,14 @@ def test_mistakes_of_programmers_are_said(tiny_backend: ReferenceBackend) -> Non
         tiny_backend.truncate(slot, 1)
     with pytest.raises(AssertionError, match="holds fewer than 1"):
         tiny_backend.copy(slot, slot, 1)
+    with pytest.raises(AssertionError, match="there is no slot 9"):
+        tiny_backend.copy(slot, 9, 0)
+    with pytest.raises(AssertionError, match="a slot is named twice"):
+        tiny_backend.decode([slot, slot], [1, 2])
+    for ids, segments in (([-1], None), ([17], None), ([1], [-1])):
+        with pytest.raises(AssertionError, match="lies outside the vocabulary"):
+            tiny_backend.prefill(slot, ids, segments)
+    assert tiny_backend.length(slot) == 0
 
 
 def test_room_grows_with_the_sequence(tiny_config: ModelConfig, tiny_backend: ReferenceBackend) -> None:
@@ -69,4 +77,5 @@ def test_room_grows_with_the_sequence(tiny_config: ModelConfig, tiny_backend: Re
     for n in range(tiny_config.n_positions):
         tiny_backend.prefill(slot, [n % 17])
         sizes.add(tiny_backend.slots[slot].cache.shape[3])
+    assert max(sizes) == tiny_config.n_positions
     assert len(sizes) <= 8

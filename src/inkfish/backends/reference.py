@@ -35,11 +35,8 @@ def layer_norm(x: Array, weight: Array, bias: Array, epsilon: float) -> Array:
 
 def gelu(x: Array) -> Array:
     """GELU in its tanh approximation (Hendrycks and Gimpel 2016, section 2)."""
-    return (
-        np.float32(0.5)
-        * x
-        * (1 + np.tanh(np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x**3)))
-    )
+    inner = np.float32(np.sqrt(2 / np.pi)) * (x + np.float32(0.044715) * x * x * x)
+    return np.float32(0.5) * x * (1 + np.tanh(inner))
 
 
 def softmax(x: Array) -> Array:
@@ -52,15 +49,14 @@ class Slot:
     """Keys and values of one sequence, (n_layer, 2, H, capacity, D), filled up to `length`."""
 
     def __init__(self, config: ModelConfig) -> None:
-        self.length = 0
+        self.length, self.context = 0, config.n_positions
         self.cache = np.zeros((config.n_layer, 2, config.n_head, 0, config.head_size), np.float32)
 
     def reserve(self, length: int) -> None:
         """Make room for `length` positions."""
         if length > self.cache.shape[3]:
-            grown = np.zeros(
-                (*self.cache.shape[:3], max(length, 2 * self.length), self.cache.shape[4]), np.float32
-            )
+            capacity = max(length, min(2 * self.length, self.context))
+            grown = np.zeros((*self.cache.shape[:3], capacity, self.cache.shape[4]), np.float32)
             grown[:, :, :, : self.length] = self.cache[:, :, :, : self.length]
             self.cache = grown
 
@@ -109,6 +105,8 @@ class ReferenceBackend:
         assert total <= self.config.n_positions, (
             f"{total} positions, the context is {self.config.n_positions}"
         )
+        for token in (*ids, *(segments or ())):
+            assert 0 <= token < self.config.vocab_size, f"the id {token} lies outside the vocabulary"
         slot.reserve(total)
         x = self.tensors["wte.weight"][list(ids)] + self.tensors["wpe.weight"][past:total]  # (T, C)
         if segments is not None:
@@ -141,6 +139,7 @@ class ReferenceBackend:
         self, slots: Sequence[int], ids: Sequence[int], segments: Sequence[int | None] | None = None
     ) -> Array:
         """Append one id to each slot; logits (B, V). One sequence at a time: the page is for reading."""
+        assert len(set(slots)) == len(slots), "a slot is named twice in one call"
         extra = segments if segments is not None else [None] * len(slots)
         return np.stack(
             [
@@ -152,6 +151,7 @@ class ReferenceBackend:
     def copy(self, source: int, target: int, length: int) -> None:
         """Make `target` hold the first `length` tokens of `source`."""
         assert length <= self.slots[source].length, f"slot {source} holds fewer than {length} tokens"
+        assert target in self.slots, f"there is no slot {target}"
         twin = Slot(self.config)
         twin.cache, twin.length = self.slots[source].cache[:, :, :, :length].copy(), length
         self.slots[target] = twin

@@ -6,7 +6,7 @@ measured. All sums are float64.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from inkfish.backends import Backend
 from inkfish.errors import SettingError
+from inkfish.generate.windows import Window, windows
 
 __all__ = [
     "Scored",
@@ -38,17 +39,6 @@ class Scored(NamedTuple):
     """(T,) whether the id was the most probable one, so that greedy decoding would have chosen it."""
 
 
-class Window(NamedTuple):
-    """A part of a long sequence that fits the context."""
-
-    start: int
-    """Index of its first id."""
-    stop: int
-    """Index after its last id; ids[start + 1 : stop] can be predicted."""
-    first: int
-    """Index of the first id that this window scores; those before it are context."""
-
-
 def check_stride(stride: int | None, context: int) -> int:
     """Return the stride to use: the given one, or the whole context.
 
@@ -62,22 +52,6 @@ def check_stride(stride: int | None, context: int) -> int:
             f"stride is {stride}; it must be from 1 to the model's context of {context}", param="stride"
         )
     return stride
-
-
-def windows(length: int, context: int, stride: int) -> Iterator[Window]:
-    """Cut a sequence of `length` ids into windows that together score all but the first id, each once.
-
-    A window predicts up to `context` ids, one after each id that it reads. With stride = context no window
-    overlaps another; with a smaller one each id but the first few has at least context - stride ids before
-    it.
-    """
-    scored = 1
-    start = 0
-    while scored < length:
-        stop = min(start + context + 1, length)
-        yield Window(start, stop, scored)
-        scored = stop
-        start += stride
 
 
 def read_window(backend: Backend, ids: Sequence[int], window: Window) -> Scored:

@@ -12,6 +12,7 @@ from inkfish.backends import Backend
 from inkfish.engine import alternatives, log_sum_exp
 from inkfish.generate.draft import named
 from inkfish.generate.results import Score, ScoredToken
+from inkfish.generate.windows import windows
 from inkfish.tokenizer import StreamDecoder, Tokenizer
 
 __all__ = ["score", "scoring", "summary"]
@@ -59,16 +60,12 @@ def scoring(
 
 def all_logits(backend: Backend, inputs: Sequence[int], stride: int) -> Iterator[NDArray[np.float32]]:
     """Yield the logits (V,) after each input, each once, in order."""
-    context, done = backend.config.n_positions, 0
-    for begin in range(0, len(inputs), stride):
-        end = min(begin + context, len(inputs))
-        if done < end:
-            slot = backend.allocate()
-            try:
-                yield from window_logits(backend, slot, inputs[begin:done], inputs[done:end])
-            finally:
-                backend.free(slot)
-        done = max(done, end)
+    for start, stop, first in windows(len(inputs) + 1, backend.config.n_positions, stride):
+        slot = backend.allocate()
+        try:
+            yield from window_logits(backend, slot, inputs[start : first - 1], inputs[first - 1 : stop - 1])
+        finally:
+            backend.free(slot)
 
 
 def window_logits(
