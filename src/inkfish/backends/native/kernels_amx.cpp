@@ -102,7 +102,7 @@ void accumulate(const std::byte* panel, const std::byte* x, std::size_t x_stride
 }
 
 unsigned begin() {
-  const TileConfig config;
+  static const TileConfig config;  // static: GCC 12 thinks that only the first 8 bytes of a local one are read
   _tile_loadconfig(&config);
   return inkfish::avx512_kernels()->begin();
 }

@@ -293,24 +293,29 @@ void Model::attention(const Chunk& chunk, int layer) {
   });
 }
 
+// A head's part of a row with zeros up to a whole panel, as operands are encoded from: itself if it needs none.
+const float* Model::whole_panels(const float* part, int thread) {
+  const int size = shape_.head_size();
+  if (size % kPanel == 0) return part;
+  float* row = work_->scratch[thread].row.floats();
+  std::memset(row, 0, round_up(size, kPanel) * 4);
+  std::memcpy(row, part, size * 4);
+  return row;
+}
+
 // Write keys and values of `count` rows, from the piece's row `first` on, into their pages.
 void Model::remember(const Piece& piece, int layer, int head, int first, int count, int thread) {
   const int size = shape_.head_size(), kv = int(layout_.type);
-  Scratch& mine = work_->scratch[thread];
-  float* row = mine.row.floats();
-  std::byte* operand = mine.operand.bytes();
-  std::memset(row, 0, round_up(size, kPanel) * 4);
+  std::byte* operand = work_->scratch[thread].operand.bytes();
   for (int i = first; i < first + count; ++i) {
     const int position = piece.start + i, within = position % kPagePositions;
     std::byte* page = piece.slot->pages[position / kPagePositions].get();
     const float* key = work_->qkv.floats() + (piece.row + i) * work_->qkv_stride + shape_.channels + head * size;
-    std::memcpy(row, key, size * 4);
-    kernels_.encode[kv](row, size, layout_.key_steps(), operand);
+    kernels_.encode[kv](whole_panels(key, thread), size, layout_.key_steps(), operand);
     std::byte* keys = page + layout_.keys(layer, head) + layout_.key(within, 0);
     for (int s = 0; s < layout_.key_steps(); ++s) std::memcpy(keys + s * kStepBytes, operand + 4 * s, 4);
 
-    std::memcpy(row, key + shape_.channels, size * 4);
-    kernels_.encode[kv](row, size, layout_.key_steps(), operand);
+    kernels_.encode[kv](whole_panels(key + shape_.channels, thread), size, layout_.key_steps(), operand);
     std::byte* values = page + layout_.values(layer, head) + layout_.value(within, 0);
     for (int d = 0; d < size; d += kPanel, values += layout_.value_panel_bytes()) {
       const int width = std::min(kPanel, size - d);
@@ -332,11 +337,9 @@ void Model::attend(const Piece& piece, int layer, int head, int first, int count
   Workspace& w = *work_;
   Scratch& mine = w.scratch[thread];
   const float* queries = w.qkv.floats() + (piece.row + first) * w.qkv_stride + head * size;
-  float* row = mine.row.floats();
-  std::memset(row, 0, round_up(size, kPanel) * 4);
   for (int r = 0; r < count; ++r) {
-    std::memcpy(row, queries + r * w.qkv_stride, size * 4);
-    kernels_.encode[kv](row, size, steps, mine.query.bytes() + std::size_t(r) * steps * 4);
+    const float* query = whole_panels(queries + r * w.qkv_stride, thread);
+    kernels_.encode[kv](query, size, steps, mine.query.bytes() + std::size_t(r) * steps * 4);
   }
   for (int p = 0; p < padded; p += kPanel) {
     const std::byte* page = piece.slot->pages[p / kPagePositions].get();

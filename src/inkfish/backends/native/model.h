@@ -104,6 +104,7 @@ class Model {
   void encode(const float* source, std::size_t stride, int rows, int n, const Norm* norm, int steps);
   void linear(const Matrix& matrix, int rows, Finish finish, float* out, std::size_t out_stride);
   void attention(const Chunk& chunk, int layer);
+  const float* whole_panels(const float* part, int thread);
   void remember(const Piece& piece, int layer, int head, int first, int count, int thread);
   void attend(const Piece& piece, int layer, int head, int first, int count, int thread);
   void head(const Chunk& chunk);
