@@ -256,20 +256,10 @@ def peers(
 def first_token(command: Sequence[str]) -> tuple[float, float]:
     """Seconds that a program takes to start, load, write one token and end; and its peak memory in bytes."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    start = time.perf_counter()
-    child = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    )
-    _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - start
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        raise OSError(f"{command[0]} ended with {child.returncode}")
-    return seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    watcher = [sys.executable, "-S", str(HERE / "peers" / "first_token.py"), *command]
+    done = subprocess.run(watcher, check=True, capture_output=True, text=True, env=environment)
+    seconds, memory = json.loads(done.stdout)
+    return seconds, memory
 
 
 def starts(size: str, work: Path, threads: int, programs: dict[str, str] | None) -> dict[str, list[str]]:
