@@ -1,7 +1,7 @@
 """Writing on a CPU next to other engines: decoding, prompts, batches, start-up, in one interleaved run.
 
     python benchmarks/decode.py [--sizes gpt2,gpt2-medium] [--threads 2] [--rounds 9] [--quick]
-                                [--llama DIR] [--work DIR] [--out DIR] [--alone]
+                                [--llama DIR] [--work DIR] [--out DIR] [--page F.md …] [--alone]
 
 Every round measures the engines of a row one right after the other, so that a drifting machine treats them
 alike; a figure is the median over rounds, a ratio the median of the ratios within rounds. Weights are random,
@@ -338,6 +338,7 @@ def main() -> None:
     parser.add_argument("--llama", type=Path, help="folder of llama.cpp's programs")
     parser.add_argument("--work", type=Path, default=Path("~/.cache/inkfish-bench").expanduser())
     parser.add_argument("--out", type=Path, default=Path())
+    parser.add_argument("--page", type=Path, action="append", default=[], help="put the tables into a page")
     arguments = parser.parse_args()
     if not native.available():
         sys.exit("the native library was not built")
@@ -366,6 +367,8 @@ def main() -> None:
     }
     (arguments.out / "DECODE.json").write_text(json.dumps(facts, indent=1) + "\n")
     (arguments.out / "DECODE.md").write_text("\n".join(tables))
+    for page in arguments.page:
+        report.put(page, "\n".join(tables))
     report.plot(results, arguments.out / "DECODE.svg")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PROMPT", "ROWS", "Row", "as_table", "lines", "plot"]
+__all__ = ["PROMPT", "ROWS", "Row", "as_table", "lines", "plot", "put"]
 
 PROMPT = 512
 """Tokens of the prompt that is read."""
@@ -126,6 +126,13 @@ def as_table(rows: Sequence[Sequence[str]], title: str) -> str:
     head = (title, "inkfish", "others", "ratio and goal", "")
     body = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in body) + "\n"
+
+
+def put(page: Path, tables: str) -> None:
+    """Put the tables between a page's marks <!-- decode --> and <!-- /decode -->."""
+    before, _, rest = page.read_text(encoding="utf-8").partition("<!-- decode -->\n")
+    _, _, after = rest.partition("<!-- /decode -->")
+    page.write_text(f"{before}<!-- decode -->\n{tables}<!-- /decode -->{after}", encoding="utf-8")
 
 
 def plot(results: Sequence[Mapping[str, Any]], target: Path) -> None:
