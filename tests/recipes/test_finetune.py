@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -151,6 +154,7 @@ def test_a_plan_alone_changes_nothing(base: Path, capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert "so often, and a model copies: of so much text 10 times are enough, which is --steps " in said
     assert not (base.parent / "run" / "checkpoints").exists()
+    assert go(base, "run").step == 6
 
 
 def test_a_plan_for_a_released_model_that_is_not_here(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -302,3 +306,60 @@ def test_conversations_are_learned_by_another_task(base: Path, capsys: pytest.Ca
     (base.parent / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     go(base, "run", data="rows.jsonl")
     assert "1 row left out: a conversation; --task chat learns from those (line 1)" in capsys.readouterr().out
+
+
+def test_a_finished_run_takes_more_steps(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    go(base, "run", steps=6)
+    assert go(base, "run", steps=24).step == 24
+    said = capsys.readouterr().out
+    assert "steps: 6 → 24" in said
+    assert "going on after step 6" in said
+
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+@pytest.mark.parametrize("folder", [FIXTURES / "gpt-2-simple" / "checkpoint" / "run1", FIXTURES / "openai"])
+def test_checkpoints_of_the_old_programs_are_trained_on(tmp_path: Path, folder: Path) -> None:
+    """Those of gpt-2-simple and nshepperd/gpt-2, which write OpenAI's layout."""
+    (tmp_path / "text.txt").write_text(TEXT)
+    result = run(Config((tmp_path / "text.txt",), model=str(folder), out=tmp_path / "run", **TINY))
+    before, after = tensors_of(folder), tensors_of(result.folder / "checkpoints" / "6")
+    assert all(not np.array_equal(before[name], after[name]) for name in before)
+    assert result.load().generate("The", max_tokens=3, seed=1).samples
+
+
+@pytest.mark.slow
+def test_settings_that_fit_are_named_when_memory_runs_out(tmp_path: Path) -> None:
+    """Addresses are limited such that the first run gets none; what it advises then works."""
+    words = np.random.default_rng(0).choice(["fox", "hen", "dog", "wood", "sun", "met", "saw", "ate"], 40_000)
+    (tmp_path / "text.txt").write_text(" ".join(words))
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (2_600 << 20,) * 2);"
+        "from inkfish.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    line = ["finetune", str(tmp_path / "text.txt"), "--steps", "1", "--batch", "32", "--threads", "1"]
+    line += ["--out", str(tmp_path / "run"), "--sample-every", "0"]
+    first = subprocess.run(
+        [sys.executable, "-c", code, *line, "--at-once", "32"], capture_output=True, text=True, check=False
+    )
+    assert first.returncode == 2, first.stdout
+    assert re.search(
+        r"not enough memory: about \d.\d\d GiB are needed and \d.\d\d GiB are free", first.stderr
+    )
+    advice = first.stderr.split("; ")[1].split(" takes about")[0].split()
+    second = subprocess.run(
+        [sys.executable, "-c", code, *line, *advice, "--force"], capture_output=True, text=True, check=False
+    )
+    assert "finished: 1 steps" in second.stdout, second.stderr
+
+
+def test_a_run_is_finished_though_its_page_can_not_be_written(
+    base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> list[str]:
+        raise ModelError("no memory")
+
+    monkeypatch.setattr(finetune, "conclude", refuse)
+    assert go(base, "run").step == 6
+    assert "README.md and before-after.html were not written: no memory" in capsys.readouterr().out

@@ -16,7 +16,8 @@ from typing import Any
 import torch._dynamo  # noqa: F401 - torch's optimizers import it when they are first used, which takes seconds
 
 from inkfish.errors import InkfishError
-from inkfish.recipes.pretrain import Config, run
+from inkfish.recipes import finetune, pretrain
+from inkfish.recipes.steps import Result
 from inkfish.training import curve
 
 curve.draw = lambda records, *, title="": b""  # the picture would take longer than the training
@@ -25,12 +26,19 @@ curve.draw = lambda records, *, title="": b""  # the picture would take longer t
 def train(request: dict[str, Any]) -> int:
     """Run one training and return the exit code that the command line would give."""
     settings = dict(request["settings"])
-    config = Config((Path(settings.pop("data")),), out=Path(settings.pop("out")), **settings)
+    recipe = settings.pop("recipe", "pretrain")
+    data, out = (Path(settings.pop("data")),), Path(settings.pop("out"))
+
+    def run() -> Result:
+        if recipe == "finetune":
+            return finetune.run(finetune.Config(data, out=out, **settings))
+        return pretrain.run(pretrain.Config(data, out=out, **settings))
+
     os.environ["INKFISH_FAILPOINT"] = request.get("failpoint", "")
     if request.get("largest_file"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest_file"], resource.RLIM_INFINITY))
     try:
-        result = run(config)
+        result = run()
     except InkfishError as error:
         print(f"error: {error}", flush=True)
         return 2

@@ -96,7 +96,8 @@ def run(config: Config) -> Result:
             cores(config.threads, side_by_side=config.side_by_side) as workers,
             memory_advice("take --train lora, --checkpointing, fewer --candidates or a smaller --at-once"),
         ):
-            here.begin(settings(config, work), may_change=MAY_CHANGE, force=config.force)
+            if not config.plan:
+                here.begin(settings(config, work), may_change=MAY_CHANGE, force=config.force)
             torch.manual_seed(config.seed)
             model = make_model(config, work.base).to(config.device).train()
             work.head.to(config.device)

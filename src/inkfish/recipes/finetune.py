@@ -26,7 +26,7 @@ from inkfish.config import SIZES, ModelConfig
 from inkfish.data.documents import Rules
 from inkfish.data.rules import Form
 from inkfish.data.store import TokenStore
-from inkfish.errors import SettingError
+from inkfish.errors import InkfishError, SettingError
 from inkfish.model import GPT2
 from inkfish.recipes import settings as training_settings
 from inkfish.recipes.afterwards import conclude
@@ -42,6 +42,7 @@ from inkfish.training.batches import Windows
 from inkfish.training.memory import Load
 from inkfish.training.ranks import Ranks, joined
 from inkfish.training.resources import available_memory, cores, keep_freed_memory, memory_advice
+from inkfish.training.run import Run
 from inkfish.training.signals import stop_on_signals
 from inkfish.weights import hub
 from inkfish.weights.checkpoint import Checkpoint
@@ -191,17 +192,20 @@ def tune(config: Config, ranks: Ranks) -> Result:
         folder = ranks.after_the_first(lambda: hub.find(config.model))
         base = weights.read(folder)
         corpus = ranks.after_the_first(lambda: read_corpus(config, folder, base, screen))
+        warmup = config.warmup
         config = ranks.after_the_first(lambda: settled(config, base.config, corpus))
         here = open_run(config, corpus, screen, generation=base.generation)
-        load, available = sketched(config, base.config), available_memory(config.device)
+        load = ranks.after_the_first(lambda: sketched(config, base.config))
+        available = available_memory(config.device)
         with (
             stop_on_signals() as stop,
             cores(config.threads, side_by_side=config.side_by_side and ranks.size == 1) as workers,
             memory_advice(too_much(load, available)),
         ):
-            if ranks.leads:
+            if ranks.leads and not config.plan:
                 may_change = MAY_CHANGE if ranks.size == 1 else (*MAY_CHANGE, "at_once")
-                here.begin(settings(config, base, corpus), may_change=may_change, force=config.force)
+                as_given = replace(config, warmup=warmup)  # which more steps would change
+                here.begin(settings(as_given, base, corpus), may_change=may_change, force=config.force)
             torch.manual_seed(config.seed)
             found = make_plan(config, load, corpus, available=available)
             model = ranks.after_the_first(lambda: make_model(config, base)).to(config.device).train()
@@ -226,8 +230,16 @@ def tune(config: Config, ranks: Ranks) -> Result:
             )
             del model  # what comes now has models of its own
             if ranks.leads and not stop:
-                screen.say("\n".join(conclude(config, config.model, corpus, here)))
+                conclude_or_say(config, corpus, here, screen)
     return Result.of(here, stop, ranks)
+
+
+def conclude_or_say(config: Config, corpus: Corpus, here: Run, screen: Display) -> None:
+    """Write card and page; where that fails, say so: the run itself is finished and saved."""
+    try:
+        screen.say("\n".join(conclude(config, config.model, corpus, here)))
+    except InkfishError as error:
+        screen.say(f"README.md and before-after.html were not written: {error}")
 
 
 def plan_only(config: Config) -> Result:

@@ -118,7 +118,7 @@ def train(config: Config, ranks: Ranks) -> Result:
             cores(config.threads, side_by_side=config.side_by_side and ranks.size == 1) as workers,
             memory_advice(too_much(load, available)),
         ):
-            if ranks.leads:
+            if ranks.leads and not config.plan:
                 hashes = {"data": corpus.train.fingerprint, "tokenizer": corpus.tokenizer.fingerprint}
                 may_change = MAY_CHANGE if ranks.size == 1 else (*MAY_CHANGE, "at_once")
                 here.begin(kept(config, shape, **hashes), may_change=may_change, force=config.force)

@@ -112,8 +112,11 @@ def memory_advice(advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
-        kinds = MemoryError | torch.OutOfMemoryError
-        if not isinstance(error, kinds) and "can't allocate memory" not in str(error):
+    except (RuntimeError, MemoryError, ImportError) as error:
+        kinds, signs = (
+            MemoryError | torch.OutOfMemoryError,
+            ("can't allocate memory", "failed to map segment"),
+        )
+        if not isinstance(error, kinds) and not any(sign in str(error) for sign in signs):
             raise
         raise RunError(f"not enough memory: {advice}") from None
