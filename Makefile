@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find src -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: demo nano test test-all test-long check bench docs clean
+.PHONY: demo nano test test-all test-browser test-long check bench docs clean
 
 # Its seed was picked by reading what twelve of them write.
 demo: $(VENV)/.core ## install the core, then write with the starter
@@ -17,10 +17,13 @@ nano: $(VENV)/.test ## train a small model on a text file in about three minutes
 	$(BIN)/inkfish write "" --model runs/nano --max-tokens 200
 
 test: $(VENV)/.test ## the fast tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not long"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not long and not browser"
 
 test-all: $(VENV)/.test ## all tests but the long ones
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not long"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not long and not browser"
+
+test-browser: $(VENV)/.browser ## the pages in Chromium, which must be installed (CHROMIUM says where)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 test-long: $(VENV)/.test ## the long ones: native code under sanitizers
 	$(BIN)/python -m pytest -m long
@@ -56,3 +59,8 @@ $(VENV)/.test: $(SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e ".[train,test,check,evaluate]"
 	@touch $@ $(VENV)/.core
+
+# What the browser's tests need on top of that.
+$(VENV)/.browser: $(VENV)/.test
+	$(INSTALL) -e ".[browser]"
+	@touch $@

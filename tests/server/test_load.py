@@ -128,7 +128,11 @@ def test_overload_is_refused_at_once_and_the_official_client_comes_again(serve: 
             assert answer.json()["error"]["type"] == "rate_limit_error"
     import openai
 
-    threading.Timer(0.5, lambda: [connection.close() for connection in held]).start()
+    def let_go() -> None:
+        for connection in held:
+            connection.close()
+
+    threading.Timer(0.5, let_go).start()
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=5) as official:
         assert official.completions.create(model="tiny", prompt="the", max_tokens=2).choices
 

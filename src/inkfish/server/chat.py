@@ -25,9 +25,10 @@ from inkfish.tasks.chat import TASK, Dialogue
 from inkfish.tasks.conversation import DEFAULTS, Conversation, check_line, fit, pieces
 from inkfish.tasks.writing import document_ids
 
-__all__ = ["router"]
+__all__ = ["STOPS", "dialogue_of", "router"]
 
 STOPS = (*TASK.stop.strings, "\r")
+"""A turn ends before these."""
 
 
 @dataclass(frozen=True)
@@ -120,32 +121,40 @@ def text_of(message: Message) -> str:
 
 
 def dialogue(messages: Sequence[Message]) -> Dialogue:
+    """Return messages as the chat task has them, for the bot to speak.
+
+    Raises:
+        RequestError: the user does not speak last.
+        InkfishError: as `dialogue_of`.
+    """
+    spoken = dialogue_of(messages)
+    if len(spoken.turns) % 2 == 0:
+        raise RequestError(400, "the last message must be the user's", param="messages", code="invalid_value")
+    return spoken
+
+
+def dialogue_of(messages: Sequence[Message]) -> Dialogue:
     """Return messages as the chat task has them: what is known about the bot, and turns in alternation.
 
     Messages of one speaker in a row are one turn; where the assistant speaks first, the user said nothing.
 
     Raises:
-        RequestError: the user does not speak last.
         InkfishError: a message is empty or holds control characters.
     """
     persona: list[str] = []
     turns: list[str] = []
-    speaker = "assistant"
     for number, message in enumerate(messages):
         text = check_line(text_of(message), f"messages.{number}")
         if message.role in ("system", "developer"):
             persona.append(text)
             continue
-        if not turns and message.role == "assistant":
+        place = 0 if message.role == "user" else 1
+        if not turns and place == 1:
             turns.append("")
-            speaker = "user"
-        if message.role == speaker:
-            turns[-1] = f"{turns[-1]} {text}"
-        else:
+        if len(turns) % 2 == place:
             turns.append(text)
-            speaker = message.role
-    if speaker != "user" or not turns:
-        raise RequestError(400, "the last message must be the user's", param="messages", code="invalid_value")
+        else:
+            turns[-1] = f"{turns[-1]} {text}"
     return Dialogue(tuple(turns), about_bot=tuple(persona))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inkfish.server import train, write
+from inkfish.server import talk, train, write
 from inkfish.server.runs import Runs
 from inkfish.server.service import Service
 from inkfish.server.site import Page
@@ -14,4 +14,9 @@ __all__ = ["pages"]
 
 def pages(service: Service, runs: Path) -> list[Page]:
     """Return all pages; `runs` is the folder of training runs."""
-    return [write.page(), train.page(service, Runs(runs))]
+    return [
+        write.page(),
+        Page("tokens", "Tokens"),
+        talk.page(service),
+        train.page(service, Runs(runs)),
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from inkfish.server.writing import Mail, Writing, do_work
 
 __all__ = ["Service"]
 
+LOG = logging.getLogger("inkfish.server")
 Value = TypeVar("Value")
 BRIEF = 4096
 """Characters that are made into tokens at once; longer texts on another thread, so that others go on."""
@@ -58,7 +60,10 @@ class Service:
         try:
             if self.models.first is not None:
                 await self.models.worker(self.models.first)
-        except Exception:
+        except Exception as error:
+            LOG.error("%s", error)
+            if error.__cause__ is not None:
+                LOG.error("%s", error.__cause__)
             self.worker_died()
             raise
         self.ready = not self.ending
