@@ -23,6 +23,7 @@ from inkfish.engine import (
     Event,
     Failed,
     Finish,
+    Kept,
     Request,
     Slid,
     Token,
@@ -447,11 +448,17 @@ def test_memory_is_constant_over_thousands_of_requests(tiny_backend: ReferenceBa
         tracemalloc.stop()
 
 
-def test_a_thousand_times_amid_random_traffic_one_text(any_backend: Backend) -> None:
-    """Any slot, any neighbours, whatever joins and leaves; the control: another seed gives another text."""
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_thousand_times_amid_random_traffic_one_text(any_backend: Backend, quick: bool) -> None:
+    """Any slot, any neighbours, whatever joins and leaves, with guesses and kept beginnings or without.
+
+    The control: another seed gives another text.
+    """
     rng = np.random.default_rng(0)
     wanted = Request([5, 6, 7], 6, seed=42)
-    engine, mine, traffic = Engine(any_backend, slots=5, chunk=3), set[int](), list[int]()
+    kept = Kept(any_backend, most=7) if quick else None
+    engine = Engine(any_backend, slots=5, chunk=3, kept=kept, speculate=quick)
+    mine, traffic = set[int](), list[int]()
     texts: dict[int, list[int]] = defaultdict(list)
     while len(mine) < 1000 or engine.busy:
         if len(mine) < 1000 and len(engine.waiting) < 5:
