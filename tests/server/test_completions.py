@@ -73,6 +73,7 @@ def test_text_is_the_engines_alone_streamed_or_not(
         "prompt_tokens": expected.usage.prompt_tokens,
         "completion_tokens": expected.usage.completion_tokens,
         "total_tokens": expected.usage.prompt_tokens + expected.usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": 0},
     }
     body = {"model": "tiny", "prompt": PROMPT, "seed": 3, "max_tokens": 30, "n": 3, "stream": True}
     stream = events(server.post("/v1/completions", **body, **settings).text)

@@ -18,7 +18,7 @@ from inkfish.server.service import Service
 from inkfish.server.worker import Worker
 from inkfish.server.writing import Writing
 
-__all__ = ["ERRORS", "as_json", "fingerprint", "sampling", "seed_of", "streamed", "usage"]
+__all__ = ["ERRORS", "as_json", "fingerprint", "sampling", "seed_of", "streamed", "usage", "used"]
 
 STATUSES = (400, 401, 403, 404, 408, 413, 414, 415, 421, 429, 431, 500, 503)
 ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorAnswer} for status in STATUSES}
@@ -77,13 +77,19 @@ def parse_bias(bias: dict[str, float]) -> dict[int, float]:
     return {int(name): value for name, value in bias.items()}
 
 
-def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+def usage(prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> dict[str, Any]:
     """Return how many tokens were read and written."""
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": cached_tokens},
     }
+
+
+def used(writing: Writing) -> dict[str, Any]:
+    """Return the usage of texts that were written."""
+    return usage(writing.prompt_tokens, writing.completion_tokens, writing.cached_tokens)
 
 
 def streamed(service: Service, writing: Writing, chunks: AsyncIterator[dict[str, Any]]) -> Response:

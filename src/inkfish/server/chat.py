@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from inkfish.errors import ContextError
 from inkfish.generate import Draft, LanguageModel, Prompt
 from inkfish.generate.jobs import Job
-from inkfish.server.answers import ERRORS, as_json, fingerprint, sampling, seed_of, streamed, usage
+from inkfish.server.answers import ERRORS, as_json, fingerprint, sampling, seed_of, streamed, used
 from inkfish.server.logprobs import chat_listing
 from inkfish.server.problems import RequestError
 from inkfish.server.schema import ChatRequest, Message
@@ -184,8 +184,7 @@ def answer(asked: Asked, worker: Worker, writing: Writing) -> dict[str, Any]:
                 "finish_reason": sample.finish_reason,
             }
         )
-    counts = usage(writing.prompt_tokens, writing.completion_tokens)
-    return frame(asked, worker, "chat.completion") | {"choices": choices, "usage": counts}
+    return frame(asked, worker, "chat.completion") | {"choices": choices, "usage": used(writing)}
 
 
 class Speech:
@@ -239,5 +238,4 @@ async def chunks(asked: Asked, worker: Worker, writing: Writing) -> AsyncIterato
             if speech.draft.finish_reason is not None:
                 yield chunk(index, {}, reason=speech.draft.finish_reason)
     if counted:
-        counts = usage(writing.prompt_tokens, writing.completion_tokens)
-        yield head | {"choices": [], "usage": counts}
+        yield head | {"choices": [], "usage": used(writing)}

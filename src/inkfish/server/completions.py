@@ -15,7 +15,7 @@ from inkfish.engine import Finish
 from inkfish.generate import Draft, LanguageModel, Prompt, ScoredToken
 from inkfish.generate.jobs import Job
 from inkfish.generate.score import scoring
-from inkfish.server.answers import ERRORS, as_json, fingerprint, sampling, seed_of, streamed, usage
+from inkfish.server.answers import ERRORS, as_json, fingerprint, sampling, seed_of, streamed, usage, used
 from inkfish.server.choosing import chosen
 from inkfish.server.logprobs import Listed, listing
 from inkfish.server.problems import RequestError
@@ -74,12 +74,13 @@ def router(service: Service) -> APIRouter:
             for job in asked.jobs:
                 prompts.append(await service.do(request, worker, prompt_scores(worker, job, asked.top)))
         if not asked.writes:
-            return as_json(answer(asked, worker, silent(asked, worker), prompts))
+            counts = usage(sum(len(job.request.prompt) for job in asked.jobs), 0)
+            return as_json(answer(asked, worker, silent(asked, worker), prompts) | {"usage": counts})
         writing = Writing(service.mail, worker, asked.jobs)
         if body.stream:
             return streamed(service, writing, chunks(asked, worker, writing, prompts))
         await service.finish(request, writing)
-        return as_json(answer(asked, worker, writing.drafts, prompts))
+        return as_json(answer(asked, worker, writing.drafts, prompts) | {"usage": used(writing)})
 
     return made
 
@@ -172,7 +173,7 @@ def silent(asked: Asked, worker: Worker) -> list[Draft]:
 def answer(
     asked: Asked, worker: Worker, drafts: Sequence[Draft], prompts: Sequence[list[ScoredToken]]
 ) -> dict[str, Any]:
-    """Return the whole answer."""
+    """Return the whole answer but for the usage."""
     choices: list[dict[str, Any]] = []
     for number, job in enumerate(asked.jobs):
         mine = drafts[number * job.n : (number + 1) * job.n]
@@ -191,20 +192,7 @@ def answer(
                     "finish_reason": sample.finish_reason,
                 }
             )
-    return frame(asked.body, worker, seed=asked.seed) | {
-        "choices": choices,
-        "usage": usage(prompt_tokens(asked), drawn(drafts)),
-    }
-
-
-def prompt_tokens(asked: Asked) -> int:
-    """Return the tokens of all prompts, each counted once."""
-    return sum(len(job.request.prompt) for job in asked.jobs)
-
-
-def drawn(drafts: Sequence[Draft]) -> int:
-    """Return the tokens that were written."""
-    return sum(draft.drawn for draft in drafts)
+    return frame(asked.body, worker, seed=asked.seed) | {"choices": choices}
 
 
 def mean_logprob(draft: Draft) -> float:
@@ -265,7 +253,7 @@ async def chunks(
             for choice in news_of(index, followers[index], asked, worker):
                 yield head | {"choices": [choice]} | extra
     if counted:
-        yield head | {"choices": [], "usage": usage(writing.prompt_tokens, writing.completion_tokens)}
+        yield head | {"choices": [], "usage": used(writing)}
 
 
 def news_of(index: int, follower: Follower, asked: Asked, worker: Worker) -> Iterator[dict[str, Any]]:

@@ -15,12 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from inkfish.engine import Engine, Event, Failed, Finish, Request
+from inkfish.engine import Engine, Event, Failed, Finish, Kept, Request
 from inkfish.generate import LanguageModel
 from inkfish.server.problems import RequestError
 
 __all__ = ["Delivery", "Ended", "Raised", "Ticket", "Worker"]
 
+KEPT = 32
+"""Sequences that stay in memory after their end, so that those that begin alike read only what is new."""
 SHARE = 0.02
 """Seconds that work beside the engine may take between two steps, before it has to wait for the next."""
 
@@ -83,7 +85,9 @@ class Worker:
             queue: requests that may wait beside as many running ones as there are slots.
         """
         self.model, self.hand_out, self.died = model, hand_out, died
-        self.engine = Engine(model.backend, slots=slots)
+        # Both keep texts the same where logits do not depend on how ids are split; `speculate` is on there.
+        kept = Kept(model.backend, most=KEPT) if model.speculate else None
+        self.engine = Engine(model.backend, slots=slots, kept=kept, speculate=model.speculate)
         self.capacity = self.engine.slots + queue
         self.lock = threading.Condition()
         self.orders: deque[Callable[[], None]] = deque()
@@ -164,6 +168,8 @@ class Worker:
         finally:
             self.alive = False
             self.engine.close()
+            if self.engine.kept is not None:
+                self.engine.kept.close()
 
     def wait(self) -> bool:
         """Wait until there is something to do, and do what was ordered; False once it is time to end."""

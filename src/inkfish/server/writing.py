@@ -76,6 +76,8 @@ class Writing:
         )
         self.prompt_tokens = sum(len(job.request.prompt) for job in jobs)
         """Tokens of all prompts, each counted once."""
+        self.firsts = [sum(job.n for job in jobs[:number]) for number in range(len(jobs))]
+        """The first draft of each prompt."""
         self.first_token: float | None = None
         """Seconds until the first token."""
         self.began = time.monotonic()
@@ -85,6 +87,11 @@ class Writing:
     def completion_tokens(self) -> int:
         """Tokens drawn so far."""
         return sum(draft.drawn for draft in self.drafts)
+
+    @property
+    def cached_tokens(self) -> int:
+        """Tokens of the prompts that did not have to be read."""
+        return sum(self.drafts[number].reused for number in self.firsts)
 
     async def changes(self) -> AsyncIterator[Sequence[int]]:
         """Yield after each step the numbers of the drafts that have changed, until all have ended.
