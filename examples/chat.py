@@ -10,7 +10,8 @@ import sys
 import inkfish
 from inkfish.engine import Kept
 from inkfish.tasks.chat import Dialogue
-from inkfish.tasks.conversation import Conversation, Turn, fit
+from inkfish.tasks.conversation import Conversation, fit
+from inkfish.tasks.speaking import Turn
 
 model = inkfish.load(sys.argv[1] if len(sys.argv) > 1 else "starter")
 kept = Kept(model.backend)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
@@ -17,11 +18,19 @@ from inkfish.cli import chats
 from inkfish.cli.conversing import Chat, answer, converse
 from inkfish.cli.interactive import keys
 from inkfish.cli.output import Output
-from inkfish.cli.talker import Talker
+from inkfish.cli.talker import ReplyOptions, Talker, with_about
+from inkfish.config import ModelConfig
 from inkfish.errors import InkfishError, SettingError
 from inkfish.generate import LanguageModel, load
+from inkfish.heads import ScalarHead
+from inkfish.model import GPT2
 from inkfish.tasks.chat import Dialogue
-from inkfish.tasks.conversation import Conversation, Turn
+from inkfish.tasks.conversation import Conversation
+from inkfish.tasks.speaking import Turn
+from inkfish.tasks.transfertransfo import SPECIALS
+from inkfish.tokenizer import Tokenizer
+from inkfish.tokenizer.vocabulary import Vocabulary
+from inkfish.weights import heads, huggingface
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Inkfish
@@ -319,3 +328,81 @@ def test_lines_typed_on_a_terminal(writer: LanguageModel, capsys: pytest.Capture
     assert "/remember SENTENCE" in err
     assert "inkfish: unknown command /sat" in err
     assert only_file()["turns"][2] == "one two!"
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that was fine-tuned in the second form: random, over bytes."""
+    torch.manual_seed(2)
+    folder, names = tmp_path_factory.mktemp("tuned"), ("<|endoftext|>", *SPECIALS)
+    shape = ModelConfig(n_layer=1, n_head=2, n_embd=8, n_positions=128, vocab_size=262)
+    specials = {name: 256 + i for i, name in enumerate(names)}
+    tokenizer = Tokenizer(Vocabulary({bytes([byte]): byte for byte in range(256)}, specials))
+    net = GPT2(shape)
+    with torch.no_grad():
+        net.wte.weight.mul_(20)
+    huggingface.write(folder, shape, net.tensors(), tokenizer=tokenizer, eos=256)
+    heads.write(folder, {"choice": ScalarHead(8, std=0.5).tensors()})
+    return str(folder)
+
+
+def test_a_fine_tuned_model_talks_in_its_form(tuned: str, capsys: pytest.CaptureFixture[str]) -> None:
+    talker = Talker(load(tuned), {"max_tokens": 6}, ReplyOptions(candidates=3))
+    state = Chat(with_about(Conversation(seed=1), bot=True, sentences=("I b.",)))
+    for line in ("hi <|eos|>", "/why"):
+        state = answer(state, line, talker, Output())
+    assert len(state.candidates) > 1
+    seen, said = capsys.readouterr().err, state.conversation.dialogue.turns[1]
+    assert "speaker1 │ <|bos|> I b.\nspeaker2 │ <|speaker2|> hi <|eos|>\nspeaker1 │ <|speaker1|>\n(" in seen
+    assert state.candidates[0].text == said
+    assert f", choice {state.candidates[0].choice:.2f})  " in seen
+    state = answer(state, "/retry", talker, Output())
+    state = answer(state, "/undo", talker, Output())
+    assert (state.candidates, state.conversation.dialogue.turns) == ((), ())
+    state = answer(answer(state, "so", talker, Output()), "/suggest", talker, Output())
+    assert state.draft
+    beams = Talker(load(tuned), {"max_tokens": 6}, ReplyOptions(beams=2, history=1))
+    for line in ("a", "b", "c", "d"):
+        state = answer(state, line, beams, Output())
+    assert state.conversation.dropped > 0
+    assert "context is full" not in capsys.readouterr().err
+
+
+def test_the_second_form_through_a_pipe(inkfish: Inkfish, tuned: str, tmp_path: Path) -> None:
+    words = ("chat", "hi", "--model", tuned, "--seed", "1", "--max-tokens", "6", "--no-keep")
+    plain = inkfish(*words, "--json")
+    row = json.loads(plain.out)
+    assert "candidates" not in row
+    chosen = json.loads(inkfish(*words, "--json", "--candidates", "3").out)
+    assert chosen["reply"] == chosen["candidates"][0]["text"]
+    assert {"text", "score", "likelihood", "choice", "gain"} == set(chosen["candidates"][0])
+    other = inkfish(*words, "--form", "transcript", "--json")
+    assert json.loads(other.out)["reply"] != row["reply"]
+    assert "the topic is not seen" in inkfish(*words, "--topic", "ink").err
+    path = tmp_path / "talk.jsonl"
+    alone = ("chat", "--self", "2", "--turns", "3", "--model", tuned, "--seed", "1", "--max-tokens", "6")
+    assert inkfish(*alone, "--persona", "I b.", "--about-me", "I c.", "--out", str(path)).code == 0
+    assert [len(json.loads(line)["turns"]) for line in path.read_text().splitlines()] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--candidates", "0"], "--candidates is 0; it must be a whole number, from 1 to 100"),
+        (["--beams", "65"], "--beams is 65; it must be a whole number, from 0 to 64"),
+        (["--history", "-1"], "--history is -1; it must be a whole number, 0 or more"),
+        (["--form", "haiku"], "--form is 'haiku'; choose one of transcript, transfertransfo"),
+        (["--persona", "x" * 200], "the personas have 204 tokens; with a reply of 6 they must fit"),
+    ],
+)
+def test_mistakes_in_the_second_form(inkfish: Inkfish, tuned: str, words: list[str], message: str) -> None:
+    found = inkfish("chat", "hi", "--model", tuned, "--max-tokens", "6", "--no-keep", *words)
+    assert (found.code, found.out) == (2, "")
+    assert message in found.err
+    assert found.err.count("\n") == 1
+
+
+def test_a_model_without_the_form(inkfish: Inkfish, model: str) -> None:
+    found = inkfish("chat", "hi", "--model", model, "--form", "transfertransfo", "--no-keep")
+    assert found.code == 2
+    assert "no special token '<|bos|>'" in found.err

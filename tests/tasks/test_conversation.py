@@ -13,10 +13,10 @@ from inkfish.config import ModelConfig
 from inkfish.engine import Kept
 from inkfish.errors import ContextError, DataError, InkfishError, SettingError
 from inkfish.generate import LanguageModel
-from inkfish.tasks import conversation as conversations
 from inkfish.tasks import encode, plain
 from inkfish.tasks.chat import Dialogue, prompt, render
-from inkfish.tasks.conversation import TRIES, Conversation, Turn, check_line, fit, personas, pieces, talk
+from inkfish.tasks.conversation import Conversation, check_line, fit, personas, pieces
+from inkfish.tasks.speaking import TRIES, Turn, fold, talk
 from inkfish.tokenizer import Tokenizer
 from inkfish.tokenizer.vocabulary import END, Vocabulary
 
@@ -123,10 +123,10 @@ def test_nobody_says_the_same_twice(babbler: LanguageModel) -> None:
     again = Turn(babbler, after("hi", said.upper() + "!", "hi"), max_tokens=3)
     # The same draw where it stands: what the speaker has said is put in its way.
     blocked = Turn(babbler, state, max_tokens=3)
-    blocked._said = frozenset([conversations.fold(said)])
+    blocked._said = frozenset([fold(said)])
     assert "".join(blocked) != said
     assert blocked.tries > 1
-    assert conversations.fold("".join(again)) != conversations.fold(said)
+    assert fold("".join(again)) != fold(said)
     assert not any(turn.repeated for turn in (first, again, blocked))
 
 

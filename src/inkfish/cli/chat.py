@@ -6,8 +6,8 @@ import collections
 import random
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,13 +18,14 @@ from inkfish.cli.drawing import DrawingOptions
 from inkfish.cli.options import ModelOptions, examples
 from inkfish.cli.output import Output, as_json, note
 from inkfish.cli.progress import watched
-from inkfish.cli.talker import NOBODY, Talker, ended, told, with_about
+from inkfish.cli.talker import NOBODY, ReplyOptions, Talker, ended, told, with_about
 from inkfish.cli.terminal import on_terminal
 from inkfish.cli.texts import STDIN, decode, read_file
 from inkfish.engine import check_whole
 from inkfish.errors import DataError, InkfishError, SettingError
 from inkfish.generate import load as load_model
-from inkfish.tasks.conversation import Conversation, Turn, check_line, personas, talk
+from inkfish.tasks.conversation import Conversation, check_line, personas
+from inkfish.tasks.speaking import Chosen, Turn
 
 __all__ = ["app"]
 
@@ -36,6 +37,7 @@ app = App(
         'inkfish chat "What do you do?" --persona-file baker.txt --seed 1',
         "inkfish chat --continue",
         "inkfish chat --json < questions.txt > replies.jsonl",
+        "inkfish chat --model runs/chat --candidates 4",
         "inkfish chat --self 100 --turns 10 --out dialogues.jsonl",
         about="On a terminal a conversation begins; in it, /help shows what else can be done. From a pipe, "
         "each line is something said, also one with a slash, and gets one line of reply, an empty one where "
@@ -102,6 +104,7 @@ def chat(
     out: Path | None = None,
     json: bool = False,
     who: PersonaOptions = PersonaOptions(),  # frozen
+    replies: ReplyOptions = ReplyOptions(),  # noqa: B008  # frozen
     model: ModelOptions = ModelOptions(),  # noqa: B008  # frozen
     drawing: DrawingOptions = DrawingOptions(),  # noqa: B008  # frozen
 ) -> int:
@@ -117,6 +120,7 @@ def chat(
         out: Write to this file instead of the terminal.
         json: Print each reply as JSON.
         who: Who talks.
+        replies: How replies come about.
         model: Which model, and how it is run.
         drawing: How tokens are chosen; by default temperature 0.7, top-p 0.9, at most 40 tokens.
     """
@@ -125,14 +129,21 @@ def chat(
     seed = checked_seed(settings.pop("seed", None))
     if dialogues is not None:
         refuse_talk(message, path)
-        start = who.put(new(seed))
-        return talk_alone(model, start, dialogues, 8 if turns is None else turns, settings, out, who)
+        start, turns = who.put(new(seed)), 8 if turns is None else turns
+        check_whole("self", dialogues, 1)
+        check_whole("turns", turns, 1)
+        with Output(out) as output:
+            talker = Talker(load_model(model.model, **model.given()), settings, replies)
+            talk_alone(talker, start, dialogues, turns, output, who)
+        return 0
     if turns is not None:
         raise SettingError("--turns is for --self, where two personas talk; leave it out", param="turns")
     start = who.put(begin(path, seed, draw=not who.no_persona))
     with Output(out) as output:
-        talker = Talker(load_model(model.model, **model.given()), settings)
+        talker = Talker(load_model(model.model, **model.given()), settings, replies)
         start = talker.fit(start)
+        if start.dialogue.topic and talker.judge.form.special:
+            note("the topic is not seen: this model's form of talk has no place for one")
         place = None if no_keep else chats.new_path() if path is None else chats.place(path)
         if message is None and output.guarded and on_terminal(sys.stdin) and not json:
             from inkfish.cli.conversing import Chat, converse
@@ -216,8 +227,9 @@ class Pipe:
         return after
 
 
-def reply_json(turn: Turn, message: str, conversation: Conversation) -> dict[str, Any]:
+def reply_json(turn: Turn | Chosen, message: str, conversation: Conversation) -> dict[str, Any]:
     """Return what `--json` prints for one reply."""
+    thought = [asdict(candidate) for candidate in turn.candidates] if isinstance(turn, Chosen) else []
     return {
         "message": message,
         "reply": turn.text,
@@ -227,6 +239,7 @@ def reply_json(turn: Turn, message: str, conversation: Conversation) -> dict[str
         "repeated": turn.repeated,
         "seed": conversation.seed,
         "dropped": conversation.dropped,
+        **({"candidates": thought} if thought else {}),
     }
 
 
@@ -240,25 +253,13 @@ def refuse_talk(message: str | None, path: Path | None) -> None:
 
 
 def talk_alone(
-    model: ModelOptions,
-    start: Conversation,
-    count: int,
-    turns: int,
-    settings: Mapping[str, Any],
-    out: Path | None,
-    who: PersonaOptions,
-) -> int:
+    talker: Talker, start: Conversation, count: int, turns: int, output: Output, who: PersonaOptions
+) -> None:
     """Write so many dialogues of two personas, each drawn unless given, each with a seed of its own."""
-    check_whole("self", count, 1)
-    check_whole("turns", turns, 1)
-    with Output(out) as output:
-        talker = Talker(load_model(model.model, **model.given()), settings)
-        work = alone(talker, start, count, turns, who)
-        for conversation in watched(work, count, "talking"):
-            row = chats.record(conversation, model.model)
-            output.write(as_json(row, indent=None) + "\n")
+    for conversation in watched(alone(talker, start, count, turns, who), count, "talking"):
+        row = chats.record(conversation, talker.model.name)
+        output.write(as_json(row, indent=None) + "\n")
     note(f"seeds {start.seed} to {start.seed + count - 1} · {count:,} dialogues of {turns} lines")
-    return 0
 
 
 def alone(
@@ -269,4 +270,4 @@ def alone(
         bot, user = random.Random(seed).sample(personas(), 2)
         first = with_about(new(seed), bot=True, sentences=bot)
         first = who.put(with_about(first, bot=False, sentences=user))
-        yield talk(talker.model, first, turns, **talker.settings)
+        yield talker.talk(first, turns)

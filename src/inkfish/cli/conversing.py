@@ -14,9 +14,11 @@ from inkfish.cli import chats
 from inkfish.cli.interactive import history, keys
 from inkfish.cli.messages import suggestion
 from inkfish.cli.output import Output, check_target, note
-from inkfish.cli.talker import NOBODY, Talker, ended, told, with_about
+from inkfish.cli.talker import NOBODY, Talker, candidate_line, ended, told, with_about
 from inkfish.errors import InkfishError, SettingError
+from inkfish.tasks.choosing import Candidate
 from inkfish.tasks.conversation import Conversation, check_line, personas
+from inkfish.tasks.speaking import Chosen
 
 __all__ = ["Chat", "answer", "converse"]
 
@@ -29,7 +31,7 @@ Ctrl-C               stops a reply and keeps what was said; Ctrl-D leaves
 /suggest             writes your next line, for you to change or send
 /retry               draws another reply
 /undo                takes the last exchange back
-/why                 shows what the model reads before it speaks
+/why                 shows what the model read for its last reply, and the replies it chose among
 /save FILE           saves the conversation;  /load [NAME]  goes on with another one, or lists them
 /help, /quit         this page; leave (the conversation is kept: inkfish chat --continue)"""
 LISTED = 10
@@ -44,6 +46,8 @@ class Chat:
     """Where it is kept; None keeps nothing."""
     draft: str = ""
     """What stands in the user's next line already."""
+    candidates: tuple[Candidate, ...] = ()
+    """What was thought of for the last reply, best first; empty where only one was."""
     over: bool = False
     """Whether to leave."""
 
@@ -69,12 +73,14 @@ def speak(chat: Chat, conversation: Conversation, talker: Talker, output: Output
         return chat
     if not stopped:
         told(turn, talker.longest)
-    return keep(chat, fitted.heard(turn.text), talker)
+    thought = turn.candidates if isinstance(turn, Chosen) else ()
+    return replace(keep(chat, fitted.heard(turn.text), talker), candidates=thought)
 
 
 def keep(chat: Chat, conversation: Conversation, talker: Talker) -> Chat:
     """Return the chat with a conversation, and keep that in its file."""
-    return replace(chat, conversation=conversation, path=talker.keep(conversation, chat.path))
+    path = talker.keep(conversation, chat.path)
+    return replace(chat, conversation=conversation, path=path, candidates=())
 
 
 def persona(chat: Chat, argument: str, talker: Talker, output: Output) -> Chat:
@@ -140,9 +146,13 @@ def undo(chat: Chat, argument: str, talker: Talker, output: Output) -> Chat:
 
 
 def why(chat: Chat, argument: str, talker: Talker, output: Output) -> Chat:
-    """`/why`: show what the model read for its last reply, or will read first."""
-    spoken = bool(chat.conversation.dialogue.turns)
-    note(talker.input(chat.conversation.without(1) if spoken else chat.conversation))
+    """`/why`: show what the model read for its last reply, or will read first, and what it thought of."""
+    turns = chat.conversation.dialogue.turns
+    before = chat.conversation.without(1) if turns else chat.conversation
+    note(talker.input(before))
+    candidates = chat.candidates or (talker.judged(before, turns[-1]) if turns else ())
+    if candidates:
+        note("\n".join(map(candidate_line, candidates)))
     return chat
 
 
@@ -169,7 +179,8 @@ def load(chat: Chat, argument: str, talker: Talker, output: Output) -> Chat:
         return chat
     path = chats.find(argument)
     conversation = talker.fit(ended(chats.read(path)))
-    opened = replace(chat, conversation=conversation, path=chat.path and chats.place(path))
+    kept_in = chat.path and chats.place(path)
+    opened = replace(chat, conversation=conversation, path=kept_in, candidates=())
     recall(conversation)
     return opened
 

@@ -25,7 +25,7 @@ from typing import Any
 from inkfish.data.gutenberg import ascii_punctuation, poems, prose, story_title
 from inkfish.errors import DataError
 
-__all__ = ["KINDS", "Source", "read", "sentence_key"]
+__all__ = ["KINDS", "Source", "dialogues", "read", "sentence_key"]
 
 KINDS = ("tales", "stories", "morals", "dialogues", "pairs", "poems", "summaries")
 """Kinds of documents. Tales are fairy tales and fables without a moral; morals are fables with one."""
@@ -70,12 +70,21 @@ def read(folder: Path) -> Iterator[Source]:
     for row in _rows(folder / "poems.jsonl.gz"):
         for poem in poems(row["text"]):
             yield Source("poems", poem.text, {"title": poem.title, "text": poem.text})
-    yield from map(_dialogue, _rows(folder / "dialogues.jsonl.gz"))
+    yield from dialogues(folder)
     yield from _pairs(_rows(folder / "english-french.jsonl.gz"))
     for row in _rows(folder / "summaries.jsonl.gz"):
         yield _summary(row)
     for row in _rows(folder / "summaries-validation.jsonl.gz"):
         yield _summary(row, held_out=True)
+
+
+def dialogues(folder: Path) -> Iterator[Source]:
+    """Read the dialogues alone.
+
+    Raises:
+        DataError: a missing or damaged file.
+    """
+    yield from map(_dialogue, _rows(folder / "dialogues.jsonl.gz"))
 
 
 def sentence_key(sentence: str) -> str:

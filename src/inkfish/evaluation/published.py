@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-__all__ = ["ABSTRACTIVE", "COLUMNS", "LAYERS", "OTHERS", "TABLE_3", "Column"]
+__all__ = ["ABSTRACTIVE", "COLUMNS", "CONVAI2", "LAYERS", "OTHERS", "TABLE_3", "Column"]
 
 
 class Column(NamedTuple):
@@ -67,3 +67,39 @@ OTHERS = {
     "naturalquestions": ("Natural Questions, exact match", 4.1, "exact match"),
 }
 """Results of the largest model in the text: suite → title, value, our number."""
+
+CONVAI2: Mapping[str, Mapping[str, float]] = {
+    "perplexity per dictionary word": {
+        "Hugging Face TransferTransfo, hidden test": 16.28,
+        "Hugging Face TransferTransfo": 17.51,
+        "its released recipe, GPT-1": 20.5,
+        "its released recipe, GPT-2 small, by a user": 178.9,
+        "ADAPT Centre": 22.57,
+        "seq2seq with attention": 35.07,
+    },
+    "hits@1 of 20": {
+        "Hugging Face TransferTransfo, hidden test": 80.7,
+        "Hugging Face TransferTransfo": 82.1,
+        "its released recipe, GPT-1 (more than)": 79.0,
+        "its released model": 71.5,
+        "its released recipe, GPT-2 small, by a user": 73.7,
+        "KV profile memory": 55.1,
+        "Lost in Conversation": 17.3,
+        "seq2seq with attention": 12.5,
+    },
+    "F1": {
+        "Hugging Face TransferTransfo, hidden test": 19.5,
+        "Hugging Face TransferTransfo": 19.09,
+        "its released recipe, GPT-1": 16.5,
+        "its released recipe, GPT-2 small, by a user": 16.43,
+        "ADAPT Centre": 20.3,
+        "Lost in Conversation": 17.79,
+        "seq2seq with attention": 16.82,
+        "KV profile memory": 11.72,
+    },
+}
+"""ConvAI2: our number → system → what is published, of PERSONA-CHAT (self, original), validation unless said.
+
+From the competition's README and leaderboard, the README of transfer-learning-conv-ai, and its issue 63.
+Their perplexities are per word of ParlAI's dictionary.
+"""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,16 @@ class Settings:
     """LAMBADA: also find the likeliest last word that is no stop word (slower)."""
     no_hint: bool = False
     """Summaries: the text alone, without TL;DR: after it."""
+    history: int = 2
+    """Dialogues: exchanges before that of the reply that the model sees; 2 are five turns."""
     seed: int = 0
     """For what is drawn."""
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise SettingError(f"limit is {self.limit}; it must be at least 1", param="limit")
+        if self.history < 0:
+            raise SettingError(f"history is {self.history}; it must be at least 0", param="history")
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ class Suite:
         lambda files, settings, model: ()
     )
     """What can be counted without running the model."""
+    published: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Number → system → what is published of others on the same data."""
 
 
 class Records:

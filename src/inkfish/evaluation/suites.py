@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from inkfish.errors import SettingError
-from inkfish.evaluation import answering, cloze, language_modelling, summarizing, translating, winograd
+from inkfish.evaluation import (
+    answering,
+    cloze,
+    language_modelling,
+    summarizing,
+    talking,
+    translating,
+    winograd,
+)
 from inkfish.evaluation.suite import Suite
 
 __all__ = ["ALL", "find"]
@@ -17,6 +25,7 @@ ALL: dict[str, Suite] = {
         *answering.SUITES,
         *translating.SUITES,
         *summarizing.SUITES,
+        *talking.SUITES,
     )
 }
 """In the order of the paper."""

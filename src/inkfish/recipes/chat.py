@@ -144,7 +144,8 @@ def prepare(config: Config, folder: Path, screen: Display) -> Work:
     length = min(config.sequence or base.config.n_positions, base.config.n_positions)
     form = Form(config.candidates, config.history, config.permutations, config.original_segments)
     examples = Dialogues(train, tokenizer, form, length=length, seed=config.seed)
-    kept_out = Dialogues(held, tokenizer, replace(form, permutations=1), length=length) if held else None
+    once = replace(form, permutations=1)
+    kept_out = Dialogues(held, tokenizer, once, length=length, others=examples.pool) if held else None
     return Work(base, corpus, examples, kept_out, head)
 
 

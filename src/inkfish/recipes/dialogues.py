@@ -95,7 +95,14 @@ class Dialogues:
     """Examples of dialogues: a source of batches. Example and epoch alone decide what it looks like."""
 
     def __init__(
-        self, talks: Sequence[Talk], tokenizer: Tokenizer, form: Form, *, length: int, seed: int = 0
+        self,
+        talks: Sequence[Talk],
+        tokenizer: Tokenizer,
+        form: Form,
+        *,
+        length: int,
+        seed: int = 0,
+        others: Sequence[str] = (),
     ) -> None:
         """Find the replies that fit.
 
@@ -105,6 +112,7 @@ class Dialogues:
             form: how examples are made.
             length: most tokens of an example; of a longer one the oldest turns are left out.
             seed: of the wrong replies.
+            others: further replies to draw wrong ones from.
 
         Raises:
             DataError: no reply, or fewer different ones than candidates.
@@ -115,7 +123,8 @@ class Dialogues:
         self.replies = [reply for reply in every if self.fits(reply)]
         self.left_out = len(every) - len(self.replies)
         """Replies that are too long for an example, even without any history."""
-        self.pool = list(dict.fromkeys(talks[reply.talk].turns[reply.turn] for reply in self.replies))
+        own = [talks[reply.talk].turns[reply.turn] for reply in self.replies]
+        self.pool = list(dict.fromkeys([*own, *others]))
         if not self.replies:
             raise DataError(
                 f"no reply of {len(every):,} fits {length:,} tokens with its persona; raise --sequence"

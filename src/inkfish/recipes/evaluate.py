@@ -102,6 +102,7 @@ def run(config: Config, *, watch: Watch = plainly, model: LanguageModel | None =
         "settings": asdict(config.settings),
         "facts": [asdict(fact) for fact in counted],
         "numbers": dict(suite.table(records.done)),
+        "published": {name: dict(systems) for name, systems in suite.published.items()},
         "inkfish": inkfish.__version__,
         "seconds": round(time.monotonic() - started, 1),
     }
@@ -151,9 +152,13 @@ def agrees(fact: Fact) -> bool:
 
 
 def numbers_table(report: Mapping[str, Any]) -> str:
-    """Return the numbers of a report as Markdown."""
+    """Return the numbers of a report as Markdown, those published of other systems after them."""
     rows = [[report["suite"], name, number(value)] for name, value in report["numbers"].items()]
-    return markdown(["suite", "number", report["model"]], rows)
+    others = report["published"]
+    rows += [
+        [system, name, number(value)] for name, systems in others.items() for system, value in systems.items()
+    ]
+    return markdown(["system" if others else "suite", "number", report["model"]], rows)
 
 
 def locate(folder: Path, suite: str) -> list[Path]:
