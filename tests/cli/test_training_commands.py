@@ -49,3 +49,39 @@ def test_copying(inkfish: Inkfish, tmp_path: Path, model: str) -> None:
         inkfish(*words, "--run", "1").err
         == "inkfish: --run is 1; it must be a whole number from 2 to 1,000\n"
     )
+
+
+def a_run(folder: Path, scores: dict[int, float]) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text('model = "starter"\n')
+    (folder / "last").write_text("20\n")
+    lines = [json.dumps({"step": step, "validation": score}) for step, score in scores.items()]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_runs_are_listed_and_compared(
+    inkfish: Inkfish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    a_run(tmp_path / "runs" / "one", {0: 3.0, 10: 2.5, 20: 2.75})
+    a_run(tmp_path / "runs" / "two", {0: 3.0, 20: 2.0})
+    assert "runs/one" in inkfish("models", "list").out
+    assert "20 steps" in inkfish("models", "list").out
+    assert "from starter, 2.500 bits a byte" in inkfish("models", "list").out
+    assert {"model": "runs/two", "source": "starter", "ready": True} in json.loads(
+        inkfish("models", "list", "--json").out
+    )
+    words = ("models", "list", "--compare", "runs/one", "--compare", "runs/two")
+    rows = [line.split() for line in inkfish(*words, "--out", "curves.png").out.splitlines()]
+    assert rows == [
+        ["step", "runs/one", "runs/two"],
+        ["0", "3.0000", "3.0000"],
+        ["10", "2.5000"],
+        ["20", "2.7500", "2.0000"],
+        ["best", "2.5000", "2.0000"],
+    ]
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "config.toml is missing: not a run folder" in inkfish(*words[:2], "--compare", "runs").err
+    a_run(tmp_path / "runs" / "empty", {})
+    assert "none of these runs has measured" in inkfish(*words[:2], "--compare", "runs/empty").err

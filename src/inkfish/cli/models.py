@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from inkfish.cli.options import examples
-from inkfish.cli.output import Output, as_json, note
+from inkfish.cli.output import Output, as_json, check_target, note
+from inkfish.cli.runs import compared, pictured, runs_in
 from inkfish.errors import InkfishError, SettingError
 from inkfish.weights import hub
 
@@ -21,6 +22,7 @@ app = App(
     help="List, inspect, fetch, remove, import and export models.",
     help_epilogue=examples(
         "inkfish models list",
+        "inkfish models list --compare runs/one --compare runs/two --out curves.png",
         "inkfish models show starter",
         "inkfish models pull gpt2",
         "inkfish models import checkpoint/run1 --name poems",
@@ -74,21 +76,43 @@ def state(name: str) -> str:
 
 
 @app.command(name="list")
-def list_models(*, json: Json = False) -> None:
-    """List the models that have a name, and whether they are on this machine.
+def list_models(*, compare: tuple[Path, ...] = (), out: Path | None = None, json: Json = False) -> None:
+    """List the models that have a name, whether they are on this machine, and the runs in `runs/`.
 
     Args:
+        compare: Instead show the held-out scores of this run beside those of others (repeatable).
+        out: With compare, also draw their curves as a PNG.
         json: Print JSON.
     """
+    if compare:
+        compare_runs(compare, out)
+        return
     source = {"starter": "shipped with inkfish", **hub.KNOWN}
     source |= {name: str(folder) for name, folder in hub.stored() if name not in source}
     rows = [(name, state(name), place) for name, place in source.items()]
+    runs = list(runs_in())
     if json:
         value = [{"model": name, "source": place, "ready": found == "ready"} for name, found, place in rows]
+        value += [{"model": each.name, "source": each.base, "ready": True} for each in runs]
         Output().write(as_json(value) + "\n")
     else:
+        rows += [(each.name, f"{each.step:,} steps", f"from {each.base}{scored(each.best)}") for each in runs]
         Output().write(table(rows))
         note(f"fetched and imported models are in {hub.default_store()}")
+
+
+def scored(best: float | None) -> str:
+    """Return a run's best score for a table."""
+    return "" if best is None else f", {best:.3f} bits a byte"
+
+
+def compare_runs(runs: Sequence[Path], out: Path | None) -> None:
+    """Print the scores of runs side by side, and draw them."""
+    Output().write(table(compared(runs)))
+    if out is not None:
+        check_target(out)
+        out.write_bytes(pictured(runs))
+        note(f"curves in {out}")
 
 
 @app.command

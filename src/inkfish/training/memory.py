@@ -106,7 +106,7 @@ class Load:
         gradients = 4 * self.trained
         copies = 2 * (self.shape.parameters - self.shape.n_positions * c) if self.bfloat16 else 0
         head = 4 * v * c if self.embeddings else 0
-        return copies + max(self.activations + 2 * self.block + max(self.logits, head), gradients + head)
+        return copies + max(self.activations + self.block * 3 // 2 + max(self.logits, head), gradients + head)
 
     @property
     def total(self) -> int:
