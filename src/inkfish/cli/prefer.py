@@ -17,6 +17,7 @@ from inkfish.weights import hub
 
 try:
     from inkfish.recipes.prefer import compare as compare_recipe
+    from inkfish.recipes.prefer import doctor as doctor_recipe
     from inkfish.recipes.prefer import learning
     from inkfish.recipes.prefer import reward as reward_recipe
     from inkfish.recipes.prefer import sample as sample_recipe
@@ -123,6 +124,20 @@ def compare(
         recipe_file: Settings from this TOML file, by their names with underscores; options come before it.
     """
     compare_recipe.run(config)
+    return 0
+
+
+@app.command
+def doctor(
+    config: Annotated[doctor_recipe.Config, Parameter(name="*")], *, recipe_file: RecipeFile = None
+) -> int:
+    """Try every stage for two minutes, and say whether it works here and how long the real thing takes.
+
+    Args:
+        config: The settings.
+        recipe_file: Settings from this TOML file, by their names with underscores; options come before it.
+    """
+    doctor_recipe.run(config)
     return 0
 
 

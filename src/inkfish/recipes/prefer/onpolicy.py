@@ -187,6 +187,7 @@ def train(
         RunError: a guard stopped the run; it is saved, and the last samples are written down.
     """
     check_algorithm(algorithm_of(config, temperature=0.7))
+    policy.value.requires_grad_(config.algorithm == "ppo")  # the others have no use for it
     optimizer = adam.make(config.optimizer, policy, lr=config.lr)
     if here.resume(policy.trunk, optimizer):
         screen.say(f"going on after {here.progress.step:,} steps")

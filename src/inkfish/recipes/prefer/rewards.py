@@ -76,13 +76,15 @@ def imported(place: str) -> Judge:
 
 
 def learned_judge(folder: str) -> Judge:
-    """Return a judge of texts from the folder of a reward model."""
+    """Return a judge of texts from the folder of a reward model; it sees as much as its context holds."""
     model, place = read_reward_model(Path(folder)), hub.find(folder)
+    context = model.trunk.config.n_positions
     tokenizer = Tokenizer.load(place, vocab_size=model.trunk.config.vocab_size)
 
     def judge(queries: Sequence[str], responses: Sequence[str]) -> list[float]:
-        asked = [Query(tuple(tokenizer.encode(query)), query) for query in queries]
-        answers = [tokenizer.encode(response) for response in responses]
+        answers = [tokenizer.encode(response)[: context - 1] for response in responses]
+        room = context - max(map(len, answers))
+        asked = [Query(tuple(tokenizer.encode(query)[-room:]), query) for query in queries]
         return score(model, asked, answers, at_once=32)
 
     return judge
