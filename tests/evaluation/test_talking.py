@@ -22,6 +22,7 @@ from inkfish.generate import LanguageModel
 from inkfish.heads import ScalarHead
 from inkfish.model import GPT2
 from inkfish.recipes.evaluate import Config, numbers_table, run
+from inkfish.tasks.choosing import Judge
 from inkfish.tasks.transfertransfo import SPECIALS
 from inkfish.tokenizer import Tokenizer
 from inkfish.tokenizer.vocabulary import END, Vocabulary
@@ -128,7 +129,7 @@ def test_what_does_not_fit_loses_turns_or_is_left_out(tmp_path: Path) -> None:
     model = write(tmp_path / "m")
     dictionary = Dictionary([], TOKENIZER.encode)
     short = talking.Asked(("x" * 60, "y" * 60, "z"), (), (), "ok", ("no",), dictionary)
-    fitted = talking.shortened(talking.Judge.of(model).form, model, short)
+    fitted = talking.shortened(Judge.of(model).form, model, short)
     assert fitted is not None
     assert fitted.history == ("y" * 60, "z")
     long = talking.Asked(("x" * 126,), (), (), "ok", ("no",), dictionary)
