@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find src -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: demo nano test test-all test-browser test-long check bench docs clean
+.PHONY: demo nano prefer test test-all test-browser test-long check bench docs clean
 
 # Its seed was picked by reading what twelve of them write.
 demo: $(VENV)/.core ## install the core, then write with the starter
@@ -15,6 +15,16 @@ demo: $(VENV)/.core ## install the core, then write with the starter
 nano: $(VENV)/.test ## train a small model on a text file in about three minutes and write with it: make nano TEXT=file.txt
 	$(BIN)/inkfish pretrain $(or $(TEXT),$(error give a text: make nano TEXT=file.txt)) --recipe recipes/nano.toml --out runs/nano
 	$(BIN)/inkfish write "" --model runs/nano --max-tokens 200
+
+# People label on the page of `inkfish serve` instead of `prefer simulate`.
+OUT ?= runs/prefer
+PREFER := $(BIN)/inkfish prefer
+prefer: $(VENV)/.test ## learn a preference from labels: make prefer DATA=stories/ HELD_OUT=held-out/
+	$(PREFER) sample $(or $(DATA),$(error give texts: make prefer DATA=stories/ HELD_OUT=held-out/)) --store $(OUT)/labels.sqlite --recipe recipes/prefer-sentiment.toml
+	$(PREFER) simulate --store $(OUT)/labels.sqlite --recipe recipes/prefer-sentiment.toml
+	$(PREFER) reward --store $(OUT)/labels.sqlite --out $(OUT)/reward --recipe recipes/prefer-sentiment.toml
+	$(PREFER) optimize $(DATA) --store $(OUT)/labels.sqlite --reward $(OUT)/reward --out $(OUT)/policy --recipe recipes/prefer-sentiment.toml
+	$(PREFER) compare $(HELD_OUT) --model $(OUT)/policy --out $(OUT)/report.json --recipe recipes/prefer-sentiment.toml
 
 test: $(VENV)/.test ## the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not long and not browser"
