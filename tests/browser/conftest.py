@@ -79,7 +79,7 @@ def open_page(browser: Any, url: str) -> Iterator[Open]:
         context = browser.new_context(**({"viewport": {"width": 1100, "height": 900}} | settings))
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda said: troubles.append(said.text) if said.type == "error" else None)
+        page.on("console", lambda said: troubles.append(said.text) if is_trouble(said) else None)
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", lambda asked: troubles.append(asked.url) if foreign(asked.url, url) else None)
         page.goto(url + path)
@@ -89,6 +89,11 @@ def open_page(browser: Any, url: str) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert not troubles
+
+
+def is_trouble(said: Any) -> bool:
+    """Whether a line of the console tells of a fault of the page, not of a request that was refused."""
+    return said.type == "error" and "the server responded with a status of 4" not in said.text
 
 
 def foreign(asked: str, own: str) -> bool:

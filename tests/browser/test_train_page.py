@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,24 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.browser
-ANIMALS, DEEDS = ("fox", "owl", "hare", "crow"), ("sleeps", "waits", "sings")
-PLACES = ("river", "gate", "well", "mill", "road")
-LINES = [
-    f"The {animal} {deed} by the {place}, and the wind goes on."
-    for animal in ANIMALS
-    for deed in DEEDS
-    for place in PLACES
+WORDS = ["fox", "owl", "hare", "crow", "river", "gate", "well", "mill", "road", "sleeps", "waits", "sings"]
+    "fox",
+    "owl",
+    "hare",
+    "crow",
+    "river",
+    "gate",
+    "well",
+    "mill",
+    "road",
+    "sleeps",
+    "waits",
+    "sings",
+    "goes",
+    "under",
+    "over",
+    "the",
+    "wind",
 ]
 
 
@@ -28,9 +40,9 @@ def novel(path: Path) -> Path:
     """Write a Word document of some verses."""
     import docx
 
-    document = docx.Document()
-    for line in LINES * 2:
-        document.add_paragraph(line)
+    document, chance = docx.Document(), random.Random(1)
+    for _ in range(600):
+        document.add_paragraph(" ".join(chance.choices(WORDS, k=8)).capitalize() + ".")
     document.save(str(path))
     return path
 
@@ -48,7 +60,7 @@ def test_a_document_becomes_a_model_that_writes(open_page: Any, expect: Any, tmp
     expect(page.locator("#list li")).to_contain_text("Der Roman.docx")
     expect(page.locator("#name")).to_have_value("Der-Roman")
     page.fill("#openings", "The fox")
-    page.fill("#epochs", "6")
+    page.fill("#epochs", "12")
     press(page, "#show-plan")
     expect(page.locator("#facts")).to_contain_text("1 file, 1 document", timeout=30_000)
     press(page, "#start")
@@ -75,7 +87,8 @@ def test_files_are_removed_and_what_can_not_be_read_is_said(
     page = open_page("/train")
     expect(page.locator("#model option")).not_to_have_count(0)
     table = tmp_path / "heroes.csv"
-    table.write_text("name,story\nAnn,went home\n" * 30)
+    rows = [f"Ann{i},went home for the {i}th time and saw {i * 7} owls" for i in range(30)]
+    table.write_text("\n".join(["name,story", *rows]))
     page.set_input_files("#files", [table])
     expect(page.locator("#column")).to_be_visible()
     name = f"heroes-{time.time_ns()}"

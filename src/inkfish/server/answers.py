@@ -18,11 +18,16 @@ from inkfish.server.service import Service
 from inkfish.server.worker import Worker
 from inkfish.server.writing import Writing
 
-__all__ = ["ERRORS", "as_json", "fingerprint", "sampling", "seed_of", "streamed", "usage", "used"]
+__all__ = ["ERRORS", "STREAMED", "as_json", "fingerprint", "sampling", "seed_of", "streamed", "usage", "used"]
 
-STATUSES = (400, 401, 403, 404, 408, 413, 414, 415, 421, 429, 431, 500, 503)
-ERRORS: dict[int | str, dict[str, Any]] = {status: {"model": ErrorAnswer} for status in STATUSES}
-"""For the description of a route: what may go wrong."""
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "default": {"model": ErrorAnswer, "description": "What is wrong, in OpenAI's shape"}
+}
+"""For the description of a route: what every error looks like."""
+STREAMED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+"""For the description of a route that can answer by a stream."""
 
 
 def as_json(value: Any) -> Response:

@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from inkfish.errors import ContextError
 from inkfish.generate import Draft, LanguageModel, Prompt
 from inkfish.generate.jobs import Job
-from inkfish.server.answers import ERRORS, as_json, fingerprint, sampling, seed_of, streamed, used
+from inkfish.server.answers import ERRORS, STREAMED, as_json, fingerprint, sampling, seed_of, streamed, used
 from inkfish.server.logprobs import chat_listing
 from inkfish.server.problems import RequestError
 from inkfish.server.schema import ChatRequest, Message
@@ -44,7 +44,7 @@ def router(service: Service) -> APIRouter:
     """Return the route."""
     made = APIRouter(tags=["OpenAI"])
 
-    @made.post("/v1/chat/completions", responses=ERRORS)
+    @made.post("/v1/chat/completions", responses=ERRORS | STREAMED)
     async def chat(body: ChatRequest, request: Request) -> Response:
         """Reply to the last message; as a stream if asked for."""
         worker = await service.worker(body.model)

@@ -15,7 +15,17 @@ from inkfish.engine import Finish
 from inkfish.generate import Draft, LanguageModel, Prompt, ScoredToken
 from inkfish.generate.jobs import Job
 from inkfish.generate.score import scoring
-from inkfish.server.answers import ERRORS, as_json, fingerprint, sampling, seed_of, streamed, usage, used
+from inkfish.server.answers import (
+    ERRORS,
+    STREAMED,
+    as_json,
+    fingerprint,
+    sampling,
+    seed_of,
+    streamed,
+    usage,
+    used,
+)
 from inkfish.server.choosing import chosen
 from inkfish.server.logprobs import Listed, listing
 from inkfish.server.problems import RequestError
@@ -59,7 +69,7 @@ def router(service: Service) -> APIRouter:
     """Return the route."""
     made = APIRouter(tags=["OpenAI"])
 
-    @made.post("/v1/completions", responses=ERRORS)
+    @made.post("/v1/completions", responses=ERRORS | STREAMED)
     async def completions(body: CompletionRequest, request: Request) -> Response:
         """Continue a prompt, or several; as a stream if asked for."""
         worker = await service.worker(body.model)

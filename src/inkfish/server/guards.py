@@ -44,7 +44,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-ANSWERED_WITHOUT_BODY = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+BODIED = frozenset({"POST", "PUT"})
 
 
 class Guard:
@@ -150,7 +150,7 @@ class Guard:
         Raises:
             RequestError: the body is too large, too slow, of the wrong type, or not JSON.
         """
-        if scope["method"] in ANSWERED_WITHOUT_BODY:
+        if scope["method"] not in BODIED:
             return receive
         if headers.get("content-encoding", "identity") != "identity":
             raise RequestError(415, "the body is compressed; send it as it is")

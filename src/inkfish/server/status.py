@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from inkfish.server.answers import ERRORS, as_json
@@ -43,7 +43,7 @@ def router(service: Service) -> APIRouter:
             raise RequestError(503, "not ready", headers={"retry-after": "2"})
         return as_json({"status": "ready"})
 
-    @made.get("/metrics")
+    @made.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Give counters to Prometheus."""
         return Response(service.metrics.page(), media_type=CONTENT_TYPE_LATEST)

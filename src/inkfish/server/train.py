@@ -32,6 +32,10 @@ BATCH = 8
 """Sequences of a step, as the recipe has it."""
 
 
+FILE = {"requestBody": {"content": {"application/octet-stream": {}}, "required": True}}
+"""For the description: the body is a file, as it lies there."""
+
+
 class Named(Strict):
     """A run."""
 
@@ -83,7 +87,7 @@ def page(service: Service, runs: Runs) -> Page:
 def add_files(made: APIRouter, runs: Runs) -> None:
     """Add what takes files."""
 
-    @made.put("/files/{name}/{file}")
+    @made.put("/files/{name}/{file}", openapi_extra=FILE)
     async def upload(name: str, file: str, request: Request) -> Response:
         """Take a file for a run that has not begun."""
         kept = file_name(file)

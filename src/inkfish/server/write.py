@@ -25,7 +25,7 @@ def page() -> Page:
     """Return the page."""
     made = APIRouter(prefix="/write", tags=["Write"], responses=ERRORS)
 
-    @made.post("/docx")
+    @made.post("/docx", response_class=Response, responses={200: {"content": {KIND: {}}}})
     def document(body: Text) -> Response:
         """Make a Word document of a text."""
         return Response(docx(body.text), media_type=KIND)
