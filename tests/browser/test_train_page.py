@@ -11,24 +11,6 @@ import pytest
 
 pytestmark = pytest.mark.browser
 WORDS = ["fox", "owl", "hare", "crow", "river", "gate", "well", "mill", "road", "sleeps", "waits", "sings"]
-    "fox",
-    "owl",
-    "hare",
-    "crow",
-    "river",
-    "gate",
-    "well",
-    "mill",
-    "road",
-    "sleeps",
-    "waits",
-    "sings",
-    "goes",
-    "under",
-    "over",
-    "the",
-    "wind",
-]
 
 
 @pytest.fixture
