@@ -279,6 +279,8 @@ def test_copied_words_are_underlined(base: Path) -> None:
     marked = "".join(text for text, found in pieces if found)
     assert copied[5:55] in marked
     assert "z" not in marked.replace(copied, "")
+    html = afterwards.underlined([("a < b", False), (" c <d>\n", True), (" ", True)])
+    assert html == "a &lt; b <u>c &lt;d&gt;</u>\n "
 
 
 def test_held_out_prompts_are_not_measured(base: Path) -> None:

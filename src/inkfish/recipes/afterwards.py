@@ -10,6 +10,7 @@ import base64
 import hashlib
 import html
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -98,8 +99,9 @@ def openings_of(corpus: Corpus, length: int) -> list[str]:
     for number in dict.fromkeys(numbers.tolist()):
         ids = [i for i in store[number][: length + 1].tolist() if i not in special]
         text = corpus.tokenizer.decode(ids[:length]).rstrip()
-        if len(text) > 2:
-            found[text] = None
+        whole_words = re.sub(r"\s+\S*$", "", text) if len(ids) > length else text
+        if len(whole_words) > 2:
+            found[whole_words] = None
     return list(found)[:OPENINGS]
 
 
@@ -184,8 +186,13 @@ tokens in a row that stand so in the training text.</p>
 
 
 def underlined(pieces: Sequence[tuple[str, bool]]) -> str:
-    """Return pieces as HTML."""
-    return "".join(f"<u>{html.escape(text)}</u>" if copied else html.escape(text) for text, copied in pieces)
+    """Return pieces as HTML, the white space around those that are copied left plain."""
+    found = []
+    for text, copied in pieces:
+        words = text.strip() if copied else ""
+        before, _, after = text.partition(words) if words else (text, "", "")
+        found.append(f"{before}<u>{html.escape(words)}</u>{after}" if words else html.escape(before))
+    return "".join(found)
 
 
 def card(

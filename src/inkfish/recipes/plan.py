@@ -119,7 +119,7 @@ def advice_on_length(config: Training, tokens: int) -> list[str]:
     assert config.sequence is not None, "the length of a sequence is filled in"
     epochs = config.steps * config.batch * config.sequence / tokens
     good = 10 if tokens < LITTLE else 6 if tokens < PLENTY else 2
-    if epochs <= good:
+    if epochs < good + 0.5:
         return []
     steps = max(1, round(good * tokens / config.batch / config.sequence))
     return [
