@@ -46,10 +46,19 @@ def test_greedy_is_do_sample_false() -> None:
     }
 
 
+@pytest.mark.parametrize("ends", [True, False, None])
+def test_ending_with_a_sentence_is_kept(ends: bool | None) -> None:
+    written = GenerationDefaults(end_at_sentence=ends).to_json()
+    assert written == ({} if ends is None else {"end_at_sentence": ends})
+    assert GenerationDefaults.from_json(written, "x").end_at_sentence is ends
+
+
 def test_transformers_reads_it(tmp_path: Path) -> None:
     import transformers
 
-    defaults = GenerationDefaults(temperature=0.8, top_p=0.9, max_new_tokens=60, eos_token_ids=(3,))
+    defaults = GenerationDefaults(
+        end_at_sentence=True, temperature=0.8, top_p=0.9, max_new_tokens=60, eos_token_ids=(3,)
+    )
     (tmp_path / "generation_config.json").write_text(json.dumps(defaults.to_json()))
     theirs = transformers.GenerationConfig.from_pretrained(tmp_path)
     assert (theirs.do_sample, theirs.temperature, theirs.top_p) == (True, 0.8, 0.9)
@@ -74,6 +83,7 @@ def test_transformers_reads_it(tmp_path: Path) -> None:
         ({"eos_token_id": "3"}, "eos_token_id is '3', it must be a token id or a list of them"),
         ({"eos_token_id": [3, -1]}, "eos_token_id is [3, -1], it must be"),
         ({"do_sample": 1}, "do_sample is 1, it must be true or false"),
+        ({"end_at_sentence": "yes"}, "end_at_sentence is 'yes', it must be true or false"),
     ],
 )
 def test_bad_values_are_refused(values: dict[str, Any], words: str) -> None:

@@ -68,6 +68,7 @@ def load(
         defaults=sampling_defaults(generation),
         max_tokens=generation.max_new_tokens or MAX_TOKENS,
         stop_ids=tuple(dict.fromkeys(ends)) or None,
+        end_at_sentence=bool(generation.end_at_sentence),
         speculate=isinstance(made, NativeBackend) if speculate is None else speculate,
     )
 

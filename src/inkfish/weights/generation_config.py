@@ -19,6 +19,7 @@ BOUNDS: dict[str, tuple[type, float, float]] = {
     "max_new_tokens": (int, 1, 1 << 31),
 }
 """Each known field with its type, its smallest and its largest value: those that `Sampling` takes."""
+SWITCHES = ("do_sample", "end_at_sentence")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class GenerationDefaults:
     """Never repeat an n-gram of this length; 0 is off."""
     max_new_tokens: int | None = None
     """The most tokens to write."""
+    end_at_sentence: bool | None = None
+    """Whether a text that nears its most tokens ends with a sentence; inkfish's own field."""
     eos_token_ids: tuple[int, ...] = ()
     """Tokens that end a text; empty leaves it to config.json."""
     other: Mapping[str, Any] = field(default_factory=dict)
@@ -61,8 +64,11 @@ class GenerationDefaults:
         ids = eos if isinstance(eos, list) else [] if eos is None else [eos]
         if not all(type(token) is int and token >= 0 for token in ids):
             faults.append(f"eos_token_id is {shown(repr(eos))}, it must be a token id or a list of them")
-        if not isinstance(values.get("do_sample", True), bool):
-            faults.append(f"do_sample is {shown(repr(values['do_sample']))}, it must be true or false")
+        faults += [
+            f"{name} is {shown(repr(values[name]))}, it must be true or false"
+            for name in SWITCHES
+            if not isinstance(values.get(name, True), bool)
+        ]
         if faults:
             raise ModelError(f"{source}: {'; '.join(faults)}: change it in that file")
         if values.get("do_sample") is False:
@@ -71,9 +77,10 @@ class GenerationDefaults:
         other = {
             name: value
             for name, value in values.items()
-            if name not in BOUNDS and name not in {"eos_token_id", "do_sample"}
+            if name not in BOUNDS and name not in {"eos_token_id", *SWITCHES}
         }
-        return cls(**numbers, eos_token_ids=tuple(ids), other=other)
+        ends = values.get("end_at_sentence")
+        return cls(**numbers, end_at_sentence=ends, eos_token_ids=tuple(ids), other=other)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields of a `generation_config.json` that says the same to `transformers`."""
@@ -83,6 +90,8 @@ class GenerationDefaults:
             values["do_sample"] = False
         elif set(values) - {"max_new_tokens"}:
             values["do_sample"] = True
+        if self.end_at_sentence is not None:
+            values["end_at_sentence"] = self.end_at_sentence
         if self.eos_token_ids:
             values["eos_token_id"] = (
                 list(self.eos_token_ids) if len(self.eos_token_ids) > 1 else self.eos_token_ids[0]
