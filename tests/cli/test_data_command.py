@@ -92,3 +92,36 @@ def test_tokenizer(inkfish: Inkfish, tmp_path: Path) -> None:
     assert made.fingerprint[:12] in err
     assert made.vocab_size == 262
     assert inkfish(*command).code == 2, "an existing vocabulary is not overwritten"
+
+
+def test_prepare(inkfish: Inkfish, tmp_path: Path) -> None:
+    text, out = tmp_path / "a.txt", tmp_path / "poems.jsonl"
+    text.write_text("The Fox\n\nHe went,\nout.\n\n\nSnow\n\n" + "White.\n" * 20)
+    code, _, err = inkfish("data", "prepare", "poems", str(text), "--out", str(out))
+    assert code == 0
+    assert f"{out}: 2 poems; the first:\n\nThe Fox\n\nHe went,\nout.\n\ninkfish finetune {out}" in err
+    script = tmp_path / "a.fountain"
+    script.write_text("INT. HALL\n\nANNA\nHello.\n\nEXT. ROAD\n\nBEN\nBye.\n")
+    made = tmp_path / "scenes.jsonl"
+    command = ("data", "prepare", "screenplay", str(script), "--each", "scene", "--out", str(made))
+    assert f"{made}: 2 scenes; the first:" in inkfish(*command).err
+    table = tmp_path / "a.csv"
+    table.write_text("name,class\nAnna,bard\n")
+    made = tmp_path / "bios.jsonl"
+    err = inkfish("data", "prepare", "bios", str(table), "--columns", "class", "--out", str(made)).err
+    assert "1 sheet; the first:\n\nclass: bard\n" in err
+
+
+def test_added_tokens_and_a_new_vocabulary(inkfish: Inkfish, model: str, tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    out = tmp_path / "more"
+    code, _, err = inkfish(
+        "data", "add-tokens", "<|a|>", "--words", "Odd", "--model", model, "--out", str(out)
+    )
+    assert (code, err) == (0, f"{out}: <|a|> is token 261, Odd is token 262\n")
+    text, out = tmp_path / "a.txt", tmp_path / "new"
+    text.write_text("le chat et le rat et le chien et le chat et le rat " * 4)
+    code, _, err = inkfish("data", "transplant", str(text), "--model", model, "--out", str(out))
+    assert code == 0
+    assert "entries keep their embeddings, the others are means of" in err
+    assert f"inkfish finetune {text} --model {out}" in err
