@@ -57,6 +57,7 @@ def refused(server: Any, messages: list[Any], **body: Any) -> dict[str, Any]:
             Dialogue(("hi", "yo", "a")),
         ),
         ([YO, *HI], Dialogue(("", "yo", "hi"))),
+        ([{"role": "developer", "content": "A"}], Dialogue(("",), about_bot=("A",))),
     ],
 )
 def test_messages_are_the_chat_tasks_dialogue(
@@ -111,7 +112,6 @@ def test_long_conversations_are_refused_or_shortened_as_asked(server: Any) -> No
     [
         ([], {}, "messages"),
         ([{"role": "assistant", "content": "a"}], {}, "messages"),
-        ([{"role": "system", "content": "a"}], {}, "messages"),
         ([{"role": "tool", "content": "a"}], {}, "messages.0.role"),
         ([{"role": "user", "content": ""}], {}, None),
         ([{"role": "user", "content": "\x00"}], {}, None),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -121,13 +121,15 @@ def text_of(message: Message) -> str:
 
 
 def dialogue(messages: Sequence[Message]) -> Dialogue:
-    """Return messages as the chat task has them, for the bot to speak.
+    """Return messages as the chat task has them, for the bot to speak; with a persona alone it begins.
 
     Raises:
         RequestError: the user does not speak last.
         InkfishError: as `dialogue_of`.
     """
     spoken = dialogue_of(messages)
+    if not spoken.turns:
+        return replace(spoken, turns=("",))
     if len(spoken.turns) % 2 == 0:
         raise RequestError(400, "the last message must be the user's", param="messages", code="invalid_value")
     return spoken
