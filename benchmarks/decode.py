@@ -20,10 +20,11 @@ import json
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,8 +59,8 @@ Measure = Callable[[], float]
 class Ours:
     """Our back end in one type, called as the engine calls it."""
 
-    def __init__(self, folder: Path, dtype: str | None, threads: int) -> None:
-        self.model = load(folder, dtype=dtype, threads=threads)
+    def __init__(self, name: Path | str, dtype: str | None, threads: int) -> None:
+        self.model = load(name, dtype=dtype, threads=threads)
         assert isinstance(self.model.backend, native.NativeBackend), "the native library was not built"
         self.model.speculate = False
         self.backend = self.model.backend
@@ -283,21 +284,16 @@ def measure(
     """Measure one size and return the results, as they are written to JSON."""
     folder = prepare.model_folder(work, size)
     mine = ours(folder, threads, work)
+    if size == "gpt2":
+        one = Ours("starter", None, threads)
+        mine["inkfish starter"] = {
+            "generate, default": one.generate,
+            "decode, int8": functools.partial(one.decode, 1),
+        }
     theirs, missing = ({}, ["all peers (--alone)"]) if alone else peers(size, work, threads, programs)
     subjects = {**mine, **theirs}
     begun = starts(size, work, threads, None if alone else programs)
-    rates: dict[str, dict[str, list[float]]] = {row.name: {} for row in report.ROWS}
-    start: dict[str, list[tuple[float, float]]] = {name: [] for name in begun}
-    for number in range(rounds + 1):
-        print(f"{size}: round {number} of {rounds}", file=sys.stderr, flush=True)
-        found = once_through(subjects)
-        times = {name: first_token(command) for name, command in begun.items()}
-        if number > 0:  # the first round fills caches
-            for row, values in found.items():
-                for name, value in values.items():
-                    rates[row].setdefault(name, []).append(value)
-            for name, pair in times.items():
-                start[name].append(pair)
+    rates, start = repeat(size, rounds, subjects, begun, missing)
     sizes = {dtype: load(folder, dtype=dtype, threads=1).backend.packed.data.size for dtype in native.DTYPES}
     return {
         "size": size,
@@ -310,18 +306,54 @@ def measure(
     }
 
 
-def once_through(subjects: Mapping[str, Mapping[str, Measure]]) -> dict[str, dict[str, float]]:
-    """One round: row → subject → tokens per second."""
+def repeat(
+    size: str,
+    rounds: int,
+    subjects: dict[str, dict[str, Measure]],
+    begun: dict[str, list[str]],
+    missing: list[str],
+) -> tuple[dict[str, dict[str, list[float]]], dict[str, list[tuple[float, float]]]]:
+    """Return the rates by row and subject, and the starts; if it is stopped, of the rounds until then."""
+    rates: dict[str, dict[str, list[float]]] = {}
+    start: dict[str, list[tuple[float, float]]] = {name: [] for name in begun}
+    try:
+        for number in range(rounds + 1):
+            print(f"{size}: round {number} of {rounds}", file=sys.stderr, flush=True)
+            found = once_through(subjects, missing)
+            times = {name: first_token(command) for name, command in begun.items()}
+            if number > 0:  # the first round fills caches
+                for row, values in found.items():
+                    for name, value in values.items():
+                        rates.setdefault(row, {}).setdefault(name, []).append(value)
+                for name, pair in times.items():
+                    start[name].append(pair)
+    except KeyboardInterrupt:
+        if number < 2:
+            raise
+        missing.append(f"the rounds from {number} on (stopped)")
+    return rates, start
+
+
+def once_through(subjects: dict[str, dict[str, Measure]], missing: list[str]) -> dict[str, dict[str, float]]:
+    """One round: row → subject → tokens per second. A peer that fails is left out from then on."""
     found: dict[str, dict[str, float]] = {}
     for row in report.ROWS:
         values = found.setdefault(row.name, {})
         for name in (row.ours, *row.peers):
-            if name in subjects and row.name in subjects[name]:
+            if name not in subjects or row.name not in subjects[name]:
+                continue
+            try:
                 values[name] = subjects[name][row.name]()
+            except (subprocess.CalledProcessError, OSError, ValueError, KeyError):
+                del subjects[name]
+                missing.append(f"{name} (failed at {row.name})")
         if row.name.startswith("decode"):
             values["bandwidth"] = subjects[row.ours]["bandwidth"]()
     share = found["generate, default"]
     share["raw"] = subjects["inkfish default"]["decode, int8"]()
+    if "inkfish starter" in subjects:
+        one = subjects["inkfish starter"]
+        found["starter"] = {"generate": one["generate, default"](), "raw": one["decode, int8"]()}
     return found
 
 
@@ -342,6 +374,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not native.available():
         sys.exit("the native library was not built")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was measured until then is written
     if arguments.quick:
         arguments.sizes, arguments.rounds = "gpt2", 3
     arguments.work.mkdir(parents=True, exist_ok=True)

@@ -70,7 +70,7 @@ def lines(result: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
         mine = rates[row.ours]
         others = [f"{name} {statistics.median(rates[name]):,.0f}" for name in row.peers if name in rates]
         own = f"{statistics.median(mine):,.0f} {row.unit} ({row.ours.removeprefix('inkfish ')})"
-        if row.against in rates:
+        if len(rates.get(row.against, [])) == len(mine):
             ratio = median_ratio(mine, rates[row.against])
             goal = f"{ratio:.2f} × {row.against}; goal {row.goal}"
             table.append((row.name, own, ", ".join(others) or "–", goal, verdict(ratio, row.goal)))
@@ -78,7 +78,7 @@ def lines(result: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
             table.append((row.name, own, ", ".join(others) or "–", f"{row.against} is missing", "–"))
         if row.name.startswith("decode"):
             table.append(bandwidth_line(result, row, mine))
-    return [*table, *start_lines(result), python_line(result)]
+    return [*table, *start_lines(result), *python_lines(result)]
 
 
 def bandwidth_line(result: Mapping[str, Any], row: Row, mine: Sequence[float]) -> tuple[str, ...]:
@@ -113,12 +113,18 @@ def start_lines(result: Mapping[str, Any]) -> list[tuple[str, str, str, str, str
     return table
 
 
-def python_line(result: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+def python_lines(result: Mapping[str, Any]) -> list[tuple[str, str, str, str, str]]:
     """What of a step of generating is not the back end's."""
     rates = result["rates"]["generate, default"]
     share = 1 - median_ratio(rates["inkfish default"], rates["raw"])
-    own = f"{share:.0%}"
-    return ("Python's share of a step", own, "–", "goal 15 %", "met" if share <= 0.15 else "missed")
+    met = "met" if share <= 0.15 else "missed"
+    table = [("Python's share of a step", f"{share:.0%}", "–", "goal 15 %", met)]
+    if "starter" in result["rates"]:
+        rates = result["rates"]["starter"]
+        own = f"{1 - median_ratio(rates['generate'], rates['raw']):.0%}"
+        speed = f"{statistics.median(rates['generate']):,.0f} tok/s"
+        table.append(("  of the starter's", own, "–", f"writes {speed}", "–"))
+    return table
 
 
 def as_table(rows: Sequence[Sequence[str]], title: str) -> str:
