@@ -51,6 +51,16 @@ def test_a_column(tmp_path: Path, name: str, content: str, rules: Rules) -> None
     assert texts(path, rules) == ["one", "two"]
 
 
+@pytest.mark.parametrize("template", [None, "{text}"])
+def test_the_mark_of_a_file_that_was_read_into_a_row_is_no_text(tmp_path: Path, template: str | None) -> None:
+    rows = ["\ufeffone", "two", "th\ufeffree"]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    (tmp_path / "b.csv").write_text('text\n"\ufefffour"\n')
+    expected = ["one", "two", "th\ufeffree"]
+    assert texts(tmp_path / "a.jsonl", Rules(template=template)) == expected
+    assert texts(tmp_path / "b.csv", Rules(template=template)) == ["four"]
+
+
 def test_a_cell_longer_than_the_limit_of_the_library(tmp_path: Path) -> None:
     path = tmp_path / "novels.csv"
     path.write_text("text\n" + "word " * 40_000 + "\n")

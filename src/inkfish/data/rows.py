@@ -18,6 +18,7 @@ __all__ = ["arrow", "fill", "json_lines", "parquet", "sheet", "table"]
 
 NAME = re.compile(r"\{([^{}]+)\}")
 """A field in a template."""
+MARK = "\ufeff"
 LARGEST_CELL = 1 << 27
 """Characters; csv's own limit of 131,072 is less than a novel."""
 DELIMITERS = ",;\t|"
@@ -159,6 +160,7 @@ def _field(row: Mapping[str, Any], name: str) -> str | Reason:
     text = row.get(name)
     if not isinstance(text, str):
         return Reason(f"field {name!r} is no text" if name in row else f"no field {name!r}")
+    text = _text(text)
     return _whole(text) if text.strip() else Reason(f"field {name!r} is empty")
 
 
@@ -261,7 +263,8 @@ def _numbers(count: int) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else str(value)
+    """Return a field's value as text, without the byte order mark of a file that was read into it."""
+    return "" if value is None else str(value).removeprefix(MARK)
 
 
 def _line(error: Exception) -> str:
