@@ -1,11 +1,13 @@
-"""Training speed against a loop in nanoGPT's style and Hugging Face's Trainer, interleaved, as ratios.
+"""Training speed and memory beside a loop in nanoGPT's style and Hugging Face's Trainer, as ratios.
 
-    python benchmarks/training.py [--shape starter|gpt2] [--rounds 5] [--steps 4] [--out FILE.json]
+    python benchmarks/training.py [--shape starter|gpt2] [--rounds 5] [--steps 2] [--out FILE.json]
 
-All train one shape from random weights on the same random ids: bfloat16 autocast, AdamW, clipping at 1, no
-dropout, equal sequences a step. "as users run it" is Trainer with the dropout of 0.1 that GPT-2's config has.
-Each round times a few steps of every engine in turn, so that a drift of the machine meets all alike; the
-ratio is that of the medians. Start-up and logging are outside the timed steps.
+All train one shape from random weights on the same random ids in bfloat16 with AdamW and clipping at 1, equal
+sequences a step. Each engine is a process of its own, and each round times a few steps of every engine in
+turn, so that a drift of the machine meets all alike; ratios are medians of the rounds' ratios. "As users run
+it" is Trainer with its defaults: GPT-2's dropout of 0.1, and the system's allocator as it is. "Equal" has our
+settings of the allocator, and once 0.1 dropout for both, once none. The peak is that of the fastest of some
+bfloat16 matrix products, read in every round. Start-up and logging are outside the timed steps.
 """
 
 from __future__ import annotations
@@ -14,9 +16,11 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +34,13 @@ from inkfish.model import GPT2
 from inkfish.recipes.pretrain import OWN_SIZES
 from inkfish.training import optimizers
 from inkfish.training.batches import Windows, batches
+from inkfish.training.measure import peak_memory
 from inkfish.training.optimise import optimise
 from inkfish.training.resources import cores, keep_freed_memory
 
 Engine = Iterator[None]
 """Takes one step each time it is asked."""
+THREADS = os.cpu_count() or 1
 
 
 def random_ids(config: ModelConfig) -> np.ndarray[Any, np.dtype[np.uint16]]:
@@ -42,15 +48,15 @@ def random_ids(config: ModelConfig) -> np.ndarray[Any, np.dtype[np.uint16]]:
     return np.random.default_rng(0).integers(0, config.vocab_size, 400_000).astype(np.uint16)
 
 
-def ours(config: ModelConfig, batch: int, length: int, threads: int, *, optimizer: str) -> Engine:
-    """Our loop: batches side by side, one core each."""
-    model = GPT2(config).train()
-    source = Windows(random_ids(config), length)
-    at_once = max(n for n in (1, 2, 4) if n == 1 or (batch % n == 0 and batch // n >= threads))
-    with cores(threads, side_by_side=batch > at_once) as workers:
+def ours(config: ModelConfig, batch: int, length: int, *, dropout: float, optimizer: str = "adamw") -> Engine:
+    """Our loop as the recipes set it up: without dropout batches side by side, one core each."""
+    keep_freed_memory()
+    model = GPT2(config, dropout=dropout).train()
+    at_once = max(n for n in (1, 2, 4) if n == 1 or (batch % n == 0 and (dropout or batch // n >= THREADS)))
+    with cores(THREADS, side_by_side=not dropout and batch > at_once) as workers:
         for _ in optimise(
             model,
-            batches(source, size=at_once, seed=0),
+            batches(Windows(random_ids(config), length), size=at_once, seed=0),
             optimizers.make(optimizer, model, lr=1e-3, weight_decay=0.1),
             schedule=lambda step: 1.0,
             steps=10**9,
@@ -58,20 +64,21 @@ def ours(config: ModelConfig, batch: int, length: int, threads: int, *, optimize
             precision="bfloat16",
             workers=workers,
         ):
-            torch.set_num_threads(threads)
             yield
-            torch.set_num_threads(1 if workers is not None else threads)
 
 
-def plain_loop(config: ModelConfig, batch: int, length: int, threads: int) -> Engine:
-    """A loop as nanoGPT's train.py has it: threads inside each operation, fused attention."""
+def plain_loop(config: ModelConfig, batch: int, length: int) -> Engine:
+    """A loop as nanoGPT's train.py has it: threads inside each operation, fused attention, no dropout."""
+    keep_freed_memory()
+    inkfish.model.trains_in_bfloat16_on_cpu = lambda x: False  # torch's fused attention, as nanoGPT has it
+    torch.set_num_threads(THREADS)
     model = GPT2(config).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
     data = random_ids(config)
     while True:
         starts = np.random.default_rng().integers(0, len(data) - length - 1, batch)
         rows = torch.from_numpy(np.stack([data[i : i + length + 1] for i in starts]).astype(np.int64))
-        with fused_attention(), torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16):
             logits = model(rows[:, :-1])
             loss = F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
         loss.backward()
@@ -81,28 +88,19 @@ def plain_loop(config: ModelConfig, batch: int, length: int, threads: int) -> En
         yield
 
 
-@contextmanager
-def fused_attention() -> Iterator[None]:
-    """Let the model use torch's fused attention, as nanoGPT does, where our training has its own."""
-    ours = inkfish.model.trains_in_bfloat16_on_cpu
-    inkfish.model.trains_in_bfloat16_on_cpu = lambda x: False
-    try:
-        yield
-    finally:
-        inkfish.model.trains_in_bfloat16_on_cpu = ours
-
-
-def trainer(config: ModelConfig, batch: int, length: int, threads: int, *, dropout: float) -> Engine:
+def trainer(config: ModelConfig, batch: int, length: int, *, dropout: float, calm: bool) -> Engine:
     """Hugging Face's Trainer with transformers' GPT-2, in a thread of its own that waits before each step."""
     from queue import Queue
     from threading import Thread
 
     import transformers
 
+    if calm:
+        keep_freed_memory()
     go: Queue[None] = Queue()
     done: Queue[None] = Queue()
 
-    class Pause(transformers.TrainerCallback):  # type: ignore[misc]
+    class Pause(transformers.TrainerCallback):
         def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
             go.get()
 
@@ -110,23 +108,20 @@ def trainer(config: ModelConfig, batch: int, length: int, threads: int, *, dropo
             done.put(None)
 
     shape = transformers.GPT2Config(
-        n_layer=config.n_layer,
-        n_head=config.n_head,
-        n_embd=config.n_embd,
-        n_positions=config.n_positions,
-        vocab_size=config.vocab_size,
+        **{
+            name: getattr(config, name)
+            for name in ("n_layer", "n_head", "n_embd", "n_positions", "vocab_size")
+        },
         embd_pdrop=dropout,
         attn_pdrop=dropout,
         resid_pdrop=dropout,
         bos_token_id=0,
         eos_token_id=0,
     )
-    data = random_ids(config)
-    rows = [
-        torch.from_numpy(data[i : i + length].astype(np.int64)) for i in range(0, 390_000 - length, length)
-    ]
+    ids = random_ids(config).astype(np.int64)
+    rows = [torch.from_numpy(ids[i : i + length]) for i in range(0, 390_000 - length, length)]
     arguments = transformers.TrainingArguments(
-        output_dir="/tmp/benchmark-trainer",
+        output_dir=tempfile.mkdtemp(dir=os.environ["BENCHMARK_FOLDER"]),
         per_device_train_batch_size=batch,
         num_train_epochs=10**6,
         max_steps=10**6,
@@ -140,7 +135,7 @@ def trainer(config: ModelConfig, batch: int, length: int, threads: int, *, dropo
     )
 
     def work() -> None:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(THREADS)
         transformers.Trainer(
             model=transformers.GPT2LMHeadModel(shape),
             args=arguments,
@@ -155,55 +150,141 @@ def trainer(config: ModelConfig, batch: int, length: int, threads: int, *, dropo
         yield
 
 
-def measure(engines: dict[str, Engine], *, rounds: int, steps: int, tokens: int) -> dict[str, list[float]]:
-    """Return tokens a second of each engine, once a round; a first round is not counted."""
-    speeds: dict[str, list[float]] = {name: [] for name in engines}
-    for turn in range(rounds + 1):
-        for name, engine in engines.items():
+ENGINES: dict[str, Callable[[ModelConfig, int, int], Engine]] = {
+    "inkfish": lambda *shape: ours(*shape, dropout=0.0),
+    "inkfish, Muon": lambda *shape: ours(*shape, dropout=0.0, optimizer="muon"),
+    "inkfish, dropout": lambda *shape: ours(*shape, dropout=0.1),
+    "nanoGPT-style loop": plain_loop,
+    "Trainer, equal": lambda *shape: trainer(*shape, dropout=0.0, calm=True),
+    "Trainer, equal, dropout": lambda *shape: trainer(*shape, dropout=0.1, calm=True),
+    "Trainer, as users run it": lambda *shape: trainer(*shape, dropout=0.1, calm=False),
+}
+RATIOS = [
+    ("inkfish, dropout", "Trainer, as users run it"),
+    ("inkfish", "Trainer, as users run it"),
+    ("inkfish", "Trainer, equal"),
+    ("inkfish, dropout", "Trainer, equal, dropout"),
+    ("inkfish", "nanoGPT-style loop"),
+]
+"""Each first one's tokens a second over the second one's."""
+
+
+def matrix_peak() -> float:
+    """Return the most operations a second of some bfloat16 matrix products, on all cores."""
+    torch.set_num_threads(THREADS)
+    best = 0.0
+    for rows, inner, columns in ((2048, 2048, 2048), (4096, 768, 3072), (4096, 3072, 768)):
+        a, b = torch.randn(rows, inner).bfloat16(), torch.randn(inner, columns).bfloat16()
+        for _ in range(6):
             began = time.perf_counter()
-            for _ in range(steps if turn else 1):
-                next(engine)
+            torch.mm(a, b)
+            best = max(best, 2 * rows * inner * columns / (time.perf_counter() - began))
+    return best
+
+
+def operations_a_token(config: ModelConfig, length: int) -> float:
+    """Return the operations of forward and backward: 6 a matrix entry, 12·L·C·T for attention (PaLM, B)."""
+    embeddings = config.n_positions * config.n_embd
+    return 6 * (config.parameters - embeddings) + 12 * config.n_layer * config.n_embd * length
+
+
+def serve(name: str, config: ModelConfig, batch: int, length: int) -> None:
+    """Be one engine's process: for each line "STEPS" answer with seconds and the peak of memory."""
+    if name == "peak":
+        for _ in sys.stdin:
+            print(json.dumps(matrix_peak()), flush=True)
+        return
+    engine = ENGINES[name](config, batch, length)
+    for line in sys.stdin:
+        began = time.perf_counter()
+        for _ in range(int(line)):
+            next(engine)
+        print(json.dumps([time.perf_counter() - began, peak_memory()]), flush=True)
+
+
+class Process:
+    """One engine in a process of its own."""
+
+    def __init__(self, name: str, options: argparse.Namespace, folder: str) -> None:
+        words = ["--serve", name, "--shape", options.shape, "--batch", str(options.batch)]
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "BENCHMARK_FOLDER": folder},
+        )
+
+    def ask(self, steps: int) -> Any:
+        """Let it take steps; return its answer."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(steps, file=self.process.stdin, flush=True)
+        while not (line := self.process.stdout.readline()).startswith(("[", *"0123456789")):
+            assert line, "an engine has ended"
+        return json.loads(line)
+
+
+def measure(options: argparse.Namespace, tokens: int, folder: str) -> dict[str, Any]:
+    """Return tokens a second of each engine round by round, peaks of memory, and the matrix peak."""
+    processes = {name: Process(name, options, folder) for name in (*ENGINES, "peak")}
+    speeds: dict[str, list[float]] = {name: [] for name in ENGINES}
+    memory, peaks = dict.fromkeys(ENGINES, 0), []
+    for turn in range(options.rounds + 1):  # the first is not counted
+        for name in ENGINES:
+            seconds, memory[name] = processes[name].ask(options.steps if turn else 1)
             if turn:
-                speeds[name].append(steps * tokens / (time.perf_counter() - began))
-    return speeds
+                speeds[name].append(options.steps * tokens / seconds)
+        peaks.append(processes["peak"].ask(1))
+    for process in processes.values():
+        process.process.kill()
+        process.process.wait()
+    return {"speeds": speeds, "memory": memory, "matrix_peaks": peaks}
+
+
+def report(found: dict[str, Any], config: ModelConfig, length: int) -> dict[str, Any]:
+    """Print the tables; return everything as one value."""
+    speeds, memory = found["speeds"], found["memory"]
+    for name, values in speeds.items():
+        print(f"{name:26} {statistics.median(values):9,.0f} tokens/s  {memory[name] / 2**30:5.2f} GiB")
+    ratios = {
+        f"{one} / {other}": statistics.median(a / b for a, b in zip(speeds[one], speeds[other], strict=True))
+        for one, other in RATIOS
+    }
+    for name, ratio in ratios.items():
+        print(f"{ratio:5.2f} × {name}")
+    peak = statistics.median(found["matrix_peaks"])
+    share = statistics.median(speeds["inkfish"]) * operations_a_token(config, length) / peak
+    print(f"{share:.0%} of the bfloat16 matrix peak of {peak / 1e12:.2f} Tflop/s, without dropout")
+    return found | {"ratios": ratios, "share_of_peak": share}
 
 
 def main() -> None:
-    """Measure, print a table, write JSON."""
+    """Measure, print tables, write JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--shape", choices=["nano", "starter", "gpt2"], default="starter")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=0, help="sequences a step; 0 is 16, for gpt2 2")
+    parser.add_argument("--batch", type=int, default=0, help="sequences a step; 0 is 16, for gpt2 4")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--serve", choices=[*ENGINES, "peak"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     config = OWN_SIZES.get(options.shape) or SIZES[options.shape]
-    batch = options.batch or (2 if options.shape == "gpt2" else 16)
-    length, threads = min(512, config.n_positions), os.cpu_count() or 1
-    torch.set_num_threads(threads)
-    keep_freed_memory()  # for all engines: the setting belongs to the process
-    shape: tuple[Any, ...] = (config, batch, length, threads)
-    makers: dict[str, Callable[[], Engine]] = {
-        "inkfish, AdamW": lambda: ours(*shape, optimizer="adamw"),
-        "inkfish, Muon": lambda: ours(*shape, optimizer="muon"),
-        "nanoGPT-style loop": lambda: plain_loop(*shape),
-        "Trainer, no dropout": lambda: trainer(*shape, dropout=0.0),
-        "Trainer, as users run it": lambda: trainer(*shape, dropout=0.1),
-    }
-    engines = {name: make() for name, make in makers.items()}
-    speeds = measure(engines, rounds=options.rounds, steps=options.steps, tokens=batch * length)
-    base = statistics.median(speeds["nanoGPT-style loop"])
-    print(f"{options.shape}: {batch} × {length} tokens a step, {threads} threads, malloc settings for all")
-    rows = []
-    for name, values in speeds.items():
-        median = statistics.median(values)
-        rows.append({"engine": name, "tokens_per_second": values, "median": median, "ratio": median / base})
-        print(f"{name:26} {median:9,.0f} tokens/s  {median / base:5.2f} × the nanoGPT-style loop")
+    options.batch = options.batch or (4 if options.shape == "gpt2" else 16)
+    length = min(512, config.n_positions)
+    if options.serve:
+        serve(options.serve, config, options.batch, length)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(options, options.batch * length, folder)
+    print(f"{options.shape}: {options.batch} × {length} tokens a step, {THREADS} threads")
+    shape = {"shape": options.shape, "batch": options.batch, "length": length, "threads": THREADS}
+    whole = shape | report(found, config, length)
     if options.out:
-        report = {"shape": options.shape, "batch": batch, "length": length, "threads": threads, "rows": rows}
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
+        options.out.write_text(json.dumps(whole, indent=1) + "\n")
 
 
 if __name__ == "__main__":
