@@ -26,6 +26,7 @@ app = App(
         "inkfish finetune poems/ --out runs/poems",
         'inkfish finetune bios.csv --template "{race} {class} named {name}: {story}" --out runs/bios',
         "inkfish finetune novel.docx --model gpt2 --train lora --out runs/novel",
+        "inkfish finetune dialogues.jsonl --task chat --out runs/chat",
         "inkfish write --model runs/poems",
         about="Stopped at any moment and started again by the same command, a run goes on bit for bit.",
     ),
@@ -48,5 +49,5 @@ def finetune(
     if result.stopped is not None:
         return 128 + result.stopped  # as the shell reports an end by a signal
     if result.leads:
-        note(f"inkfish write --model {result.folder}")
+        note(f"inkfish {'chat' if config.task == 'chat' else 'write'} --model {result.folder}")
     return 0
