@@ -9,9 +9,13 @@ from cyclopts import App, Parameter
 
 from inkfish.cli.options import examples
 from inkfish.cli.output import note
-from inkfish.errors import MissingExtraError
+from inkfish.cli.serve import Access, announce
+from inkfish.cli.texts import read_file
+from inkfish.errors import MissingExtraError, SettingError
 from inkfish.labels import exchange
-from inkfish.labels.store import Store
+from inkfish.labels.store import Settings, Store
+from inkfish.server import create_app, listen, serve
+from inkfish.server.label import page as label_page
 from inkfish.tokenizer import Tokenizer
 from inkfish.weights import hub
 
@@ -59,6 +63,56 @@ def sample(
     result = sample_recipe.run(config)
     note(f"{result.added:,} items added, {result.items:,} in {result.store}")
     return 0
+
+
+@app.command
+def label(
+    *,
+    store: Path = Path("labels.sqlite"),
+    overlap: int | None = None,
+    repeat_every: int | None = None,
+    rubric: Path | None = None,
+    runs: Path = Path("runs"),
+    access: Access = Access(),  # noqa: B008  # frozen
+) -> int:
+    """Open the page on which people say what is best.
+
+    Args:
+        store: The label store, which inkfish prefer sample or compare has made.
+        overlap: Labellers that see each item; kept in the store.
+        repeat_every: After so many items a labeller gets an earlier one again; 0 never; kept in the store.
+        rubric: Text file with the instructions that stand beside each item; kept in the store.
+        runs: Folder of runs that any labeller may pause.
+        access: Where the server listens and who may use it.
+    """
+    with Store(store) as opened:
+        opened.set(label_settings(opened.settings, overlap, repeat_every, rubric))
+    settings = access.settings()
+    site = create_app(settings, pages=[label_page(store, runs)])
+    listener = listen(settings)
+    announce(settings, listener.getsockname()[1], lan=access.lan)
+    serve(site, settings, listener=listener)
+    return 0
+
+
+def label_settings(
+    now: Settings, overlap: int | None, repeat_every: int | None, rubric: Path | None
+) -> Settings:
+    """Return a store's settings with what was given.
+
+    Raises:
+        SettingError: a number below its limit.
+        DataError: instructions that can't be read.
+    """
+    for name, value, low in (("overlap", overlap, 1), ("repeat_every", repeat_every, 0)):
+        if value is not None and value < low:
+            raise SettingError(f"{name} is {value}; it must be {low} or more", param=name)
+    return Settings(
+        overlap=now.overlap if overlap is None else overlap,
+        repeat_every=now.repeat_every if repeat_every is None else repeat_every,
+        lease=now.lease,
+        rubric=now.rubric if rubric is None else read_file(rubric),
+    )
 
 
 @app.command

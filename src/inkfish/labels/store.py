@@ -7,6 +7,7 @@ Who gets which item is `inkfish.labels.queue`'s matter.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import time
@@ -67,6 +68,11 @@ class Settings:
     """Seconds that an item is kept for who looks at it."""
     rubric: str = ""
     """The instructions beside each item."""
+
+    @property
+    def rubric_version(self) -> str:
+        """What tells one set of instructions from another: the beginning of their SHA-256; "" of none."""
+        return hashlib.sha256(self.rubric.encode()).hexdigest()[:12] if self.rubric else ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,125 @@
+"""Fifty items labelled by keys in a real browser, with a reload and a second labeller; and on a phone."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inkfish.labels.records import Candidate, Item
+from inkfish.labels.store import Store
+
+pytestmark = pytest.mark.browser
+
+STORY = "The old lighthouse keeper climbed the stairs as the storm came in from the sea."
+
+
+@pytest.fixture
+def expect() -> Any:
+    return pytest.importorskip("playwright.sync_api").expect
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    with Store(tmp_path / "labels.sqlite", create=True) as store:
+        store.add(
+            Item(
+                "best",
+                f"{STORY} It was day {i} of the long winter, and nobody had come.",
+                tuple(
+                    Candidate(f" He {verb} {'and waited ' * k}until day {i} was over.")
+                    for k, verb in enumerate(("sang", "wept", "slept", "laughed"))
+                ),
+            )
+            for i in range(50)
+        )
+    return tmp_path / "labels.sqlite"
+
+
+@pytest.fixture
+def page_url(labels: Path, tmp_path: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "rubric.txt").write_text("Choose the happiest.\nTie if you can't tell.")
+    command = [sys.executable, "-m", "inkfish", "prefer", "label", "--store", str(labels), "--overlap", "2"]
+    command += ["--rubric", str(tmp_path / "rubric.txt"), "--port", str(port)]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        assert "http://127.0.0.1" in server.stderr.readline()
+        yield f"http://127.0.0.1:{port}/label"
+        server.send_signal(signal.SIGTERM)
+        server.stderr.read()
+
+
+def begin(browser: Any, url: str, name: str, troubles: list[str], **settings: Any) -> Any:
+    context = browser.new_context(**settings)
+    page = context.new_page()
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.goto(url)
+    page.fill("#name", name)
+    page.press("#name", "Enter")
+    return page
+
+
+def test_fifty_items_by_keyboard_with_a_reload_and_a_second_labeller(
+    browser: Any, page_url: str, labels: Path, expect: Any, tmp_path: Path
+) -> None:
+    troubles: list[str] = []
+    page = begin(browser, page_url, "Ann", troubles, viewport={"width": 1200, "height": 900})
+    expect(page.locator(".candidate")).to_have_count(4)
+    expect(page.locator("#rubric")).to_contain_text("Choose the happiest.")
+    other = begin(browser, page_url, "Bob", troubles, viewport={"width": 1200, "height": 900})
+    for number in range(50):
+        if number == 20:
+            before = page.text_content("#query")
+            page.reload()
+            page.press("#name", "Enter")
+            expect(page.locator("#query")).to_have_text(str(before))
+        expect(page.locator("#numbers")).to_contain_text(f"{number} by you")
+        page.keyboard.press("tbs"[number % 3] if number % 10 == 9 else "1234"[number % 4])
+        if number < 10:
+            expect(other.locator("#numbers")).to_contain_text(f"{number} by you")
+            other.keyboard.press("2")
+    expect(page.locator("#finished")).to_be_visible()
+    expect(other.locator("#numbers")).to_contain_text("10 by you")
+    page.keyboard.press("u")
+    expect(page.locator("#numbers")).to_contain_text("49 by you")
+    page.keyboard.press("n")
+    page.keyboard.type("not sure")
+    page.keyboard.press("Escape")
+    page.keyboard.press("3")
+    expect(page.locator("#numbers")).to_contain_text("50 by you")
+    page.click("#figures summary")
+    expect(page.locator("#figures-place")).to_contain_text("Krippendorff")
+    page.click("#pause")
+    expect(page.locator("#paused")).to_have_text("Nothing is training here.")
+    page.screenshot(path=tmp_path / "label.png")
+    with Store(labels) as store:
+        found = store.labels()
+    assert len([one for one in found if one.labeller == "Ann"]) == 50
+    assert len([one for one in found if one.labeller == "Bob"]) == 10
+    assert len({(one.item, one.labeller) for one in found}) == 60
+    assert {one.verdict for one in found} == {"best", "tie", "bad", "skip"}
+    assert [one.note for one in found if one.note] == ["not sure"]
+    assert not troubles
+
+
+def test_a_phone(browser: Any, page_url: str, labels: Path, expect: Any, tmp_path: Path) -> None:
+    troubles: list[str] = []
+    size = {"width": 375, "height": 740}
+    page = begin(browser, page_url, "Cat", troubles, viewport=size, has_touch=True, is_mobile=True)
+    expect(page.locator(".candidate")).to_have_count(4)
+    page.screenshot(path=tmp_path / "phone.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    page.locator(".candidate").nth(1).tap()
+    expect(page.locator("#numbers")).to_contain_text("1 by you")
+    page.locator("#tie").tap()
+    expect(page.locator("#numbers")).to_contain_text("2 by you")
+    assert not troubles
