@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.browser
-PAGES = ["/write", "/tokens", "/chat", "/train", "/enter"]
+PAGES = ["/write", "/tokens", "/chat", "/translate", "/summarize", "/compare", "/train", "/enter"]
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

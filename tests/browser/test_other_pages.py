@@ -86,3 +86,60 @@ def test_a_persona_talks(open_page: Any, expect: Any) -> None:
     expect(page.locator(".turn")).to_have_count(4)
     page.reload()
     expect(page.locator(".turn")).to_have_count(4)
+
+
+def test_translates_by_example(open_page: Any, expect: Any) -> None:
+    page = open_page("/translate")
+    expect(page.locator("#source option")).not_to_have_count(0)
+    page.select_option("#source", "en")
+    page.select_option("#target", "fr")
+    page.fill("#text", "I am tired. You are here.\n\nGood night.")
+    page.click("button:has-text('Translate')")
+    expect(page.locator("#status")).to_contain_text("3 sentences", timeout=30_000)
+    assert page.locator("#done").text_content().count("\n") == 2
+    page.click("#swap")
+    assert (page.input_value("#source"), page.input_value("#target")) == ("fr", "en")
+
+
+def test_summarizes(open_page: Any, expect: Any) -> None:
+    page = open_page("/summarize")
+    expect(page.locator("#model option")).not_to_have_count(0)
+    page.click("button:has-text('Summarize')")
+    expect(page.locator("#trouble")).to_have_text("there is no text yet")
+    page.fill("#text", "The king had three sons. The youngest went to the sea. " * 60)
+    page.click("button:has-text('Summarize')")
+    expect(page.locator("#done")).not_to_be_empty(timeout=30_000)
+    expect(page.locator("#status")).to_contain_text("more does not fit")
+    page.click("#again")
+    expect(page.locator("#seed")).to_have_value("1")
+
+
+def test_compares_two_settings(open_page: Any, expect: Any) -> None:
+    page = open_page("/compare")
+    expect(page.locator("#model-1 option")).not_to_have_count(0)
+    page.fill("#length", "20")
+    page.fill("#temperature-0", "0")
+    page.fill("#temperature-1", "0")
+    page.click("button:has-text('Compare')")
+    for side in (0, 1):
+        expect(page.locator(f"#status-{side}")).to_contain_text("perplexity", timeout=30_000)
+    assert page.inner_text("#out-0") == page.inner_text("#out-1")
+    page.fill("#temperature-1", "1.5")
+    page.click("#next")
+    expect(page.locator("#status-1")).to_contain_text("perplexity", timeout=30_000)
+    assert page.inner_text("#out-0") != page.inner_text("#out-1")
+
+
+def test_characters_have_voices(open_page: Any) -> None:
+    page = open_page("/write")
+    script = "INT. KITCHEN\\n\\nANNA (softly)\\nCome in.\\n\\nBen: I am here.\\nHe sits down."
+    found = page.evaluate(f'import("/static/listen.js").then((m) => m.parts("{script}"))')
+    assert found == [
+        {"who": "", "text": "INT. KITCHEN"},
+        {"who": "ANNA", "text": "Come in."},
+        {"who": "Ben", "text": "I am here."},
+        {"who": "", "text": "He sits down."},
+    ]
+    cast = 'import("/static/listen.js").then((m) => { const c = new Map([["", 0]]); const v = ["a", "b"];'
+    cast += ' return ["", "A", "B", "A"].map((who) => m.voiceFor(who, c, v).voice); })'
+    assert page.evaluate(cast) == ["a", "b", "a", "b"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inkfish.server import talk, train, write
+from inkfish.server import language, talk, train, write
 from inkfish.server.runs import Runs
 from inkfish.server.service import Service
 from inkfish.server.site import Page
@@ -18,5 +18,8 @@ def pages(service: Service, runs: Path) -> list[Page]:
         write.page(),
         Page("tokens", "Tokens"),
         talk.page(service),
+        language.translate_page(service),
+        language.summarize_page(service),
+        Page("compare", "Compare"),
         train.page(service, Runs(runs)),
     ]

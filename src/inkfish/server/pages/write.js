@@ -1,5 +1,6 @@
 // The Write page: one box, completions at the cursor, alternatives, suggestions, and every version kept.
 import { stream } from "./ask.js";
+import { Reader } from "./listen.js";
 import { PRESETS, download, keep, kept, models, presets, sliders } from "./settings.js";
 
 const $ = (id) => document.getElementById(id);
@@ -386,6 +387,17 @@ $("complete").addEventListener("click", complete);
 $("stop").addEventListener("click", () => controller?.abort());
 $("undo").addEventListener("click", undo);
 $("redo").addEventListener("click", redo);
+if ("speechSynthesis" in window) {
+  const reader = new Reader(() => heard(false));
+  const heard = (is) => { $("listen").textContent = is ? "Silence" : "Listen"; $("listen").setAttribute("aria-pressed", String(is)); };
+  $("listen").addEventListener("click", () => {
+    if (reader.reading) { reader.stop(); return; }
+    const chosen = box.value.slice(box.selectionStart, box.selectionEnd);
+    reader.read(chosen || box.value);
+    heard(reader.reading);
+  });
+  addEventListener("pagehide", () => reader.stop());
+} else $("listen").hidden = true;
 $("again").addEventListener("click", () => { $("seed").value = String(lastSeed); save(); });
 for (const id of ["seed", "stops", "model"]) $(id).addEventListener("change", save);
 addEventListener("pagehide", () => { noteEdit(); save(); });
