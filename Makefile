@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find src -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: demo nano prefer test test-all test-browser test-long check bench docs clean
+.PHONY: demo nano prefer test test-all test-browser test-long check bench soak docs clean
 
 # Its seed was picked by reading what twelve of them write.
 demo: $(VENV)/.core ## install the core, then write with the starter
@@ -46,6 +46,9 @@ check: $(VENV)/.test ## style and types
 bench: $(VENV)/.bench ## writing and training as ratios against peers: an hour; make bench QUICK=--quick a few minutes
 	$(BIN)/python benchmarks/decode.py $(QUICK) $(if $(LLAMA),--llama $(LLAMA)) --out build/bench
 	$(if $(QUICK),,$(BIN)/python benchmarks/training.py)
+
+soak: $(VENV)/.test ## half an hour of mixed load on the server: no 5xx, flat memory
+	$(BIN)/python benchmarks/soak.py --minutes 30
 
 docs: $(VENV)/.test ## write the pages that quote the program
 	$(BIN)/python docs/make_commands.py && $(BIN)/python docs/make_papers.py

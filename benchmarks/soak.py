@@ -1,0 +1,139 @@
+"""Mixed load on `inkfish serve`: texts, streams, clients that go away, nonsense; memory must stay flat.
+
+python benchmarks/soak.py --minutes 30
+
+Prints memory, open files and threads of the server each half minute, and at the end what was answered. Fails
+if anything was a 5xx, or if memory grew by more than 1 MiB in 10 minutes after the first tenth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+
+CLIENTS = 24
+ALLOWED = 1 << 20
+TEN_MINUTES = 600.0
+
+
+def memory_of(process: int) -> tuple[int, int, int]:
+    """Return resident bytes, open files and threads of a process."""
+    status = Path(f"/proc/{process}/status").read_text()
+    found = {
+        name: int(re.search(rf"^{name}:\s+(\d+)", status, re.MULTILINE)[1]) for name in ("VmRSS", "Threads")
+    }
+    return found["VmRSS"] * 1024, len(list(Path(f"/proc/{process}/fd").iterdir())), found["Threads"]
+
+
+async def client(url: str, until: float, chance: random.Random, answers: Counter[str]) -> None:
+    """Ask one thing after the other, some of them to the end."""
+    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as http:
+        while time.monotonic() < until:
+            prompt = f"Once {chance.random()}"
+            body = {"model": "starter", "prompt": prompt, "max_tokens": chance.randint(1, 80)}
+            kind = chance.choice(["whole", "stream", "leave", "leave early", "nonsense", "score", "chat"])
+            match kind:
+                case "whole":
+                    answer = await http.post("/v1/completions", json=body | {"n": chance.randint(1, 3)})
+                case "nonsense":
+                    answer = await http.post("/v1/completions", json=body | {"temperature": "hot"})
+                case "score":
+                    answer = await http.post("/score", json={"text": prompt * 20, "top": 3})
+                case "chat":
+                    talk = {"model": "starter", "messages": [{"role": "user", "content": prompt}]}
+                    answer = await http.post("/v1/chat/completions", json=talk)
+                case _:
+                    answers[await streamed(http, body, kind, chance)] += 1
+                    continue
+            answers[f"{kind} {answer.status_code}"] += 1
+
+
+async def streamed(http: httpx.AsyncClient, body: dict[str, object], kind: str, chance: random.Random) -> str:
+    """Read a stream to its end, or leave on the way."""
+    if kind == "leave early":
+        with suppress(httpx.TimeoutException):
+            await http.post("/v1/completions", json=body | {"max_tokens": 400}, timeout=chance.random() / 5)
+        return kind
+    async with http.stream("POST", "/v1/completions", json=body | {"stream": True}) as stream:
+        lines = 0
+        async for _ in stream.aiter_lines():
+            lines += 1
+            if kind == "leave" and lines > 5:
+                break
+    return f"{kind} {stream.status_code}"
+
+
+async def load(url: str, process: int, seconds: float) -> tuple[Counter[str], list[tuple[float, int]]]:
+    """Load the server; return what was answered, and its memory over time."""
+    answers: Counter[str] = Counter()
+    sizes: list[tuple[float, int]] = []
+    began = time.monotonic()
+
+    async def watch() -> None:
+        while True:
+            size, files, threads = memory_of(process)
+            sizes.append((time.monotonic() - began, size))
+            seen = f"{size / 2**20:7.1f} MiB  {files} files  {threads} threads"
+            print(f"{sizes[-1][0]:6.0f} s  {seen}  {answers.total()} answers", flush=True)
+            await asyncio.sleep(30)
+
+    watcher = asyncio.create_task(watch())
+    await asyncio.gather(*(client(url, began + seconds, random.Random(i), answers) for i in range(CLIENTS)))
+    watcher.cancel()
+    await asyncio.sleep(1)
+    sizes.append((time.monotonic() - began, memory_of(process)[0]))
+    return answers, sizes
+
+
+def growth(sizes: list[tuple[float, int]]) -> float:
+    """Return by how many bytes memory grows in ten minutes: the least-squares slope after the first tenth."""
+    late = [(t, size) for t, size in sizes if t >= sizes[-1][0] / 10]
+    mean_t = sum(t for t, _ in late) / len(late)
+    mean = sum(size for _, size in late) / len(late)
+    spread = sum((t - mean_t) ** 2 for t, _ in late)
+    return TEN_MINUTES * sum((t - mean_t) * (size - mean) for t, size in late) / spread if spread else 0.0
+
+
+def main() -> int:
+    """Start a server, load it, say what happened."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    minutes = parser.parse_args().minutes
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "inkfish", "serve", "--port", str(port)]
+    with subprocess.Popen(command) as server:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            with httpx.Client(base_url=url, trust_env=False) as http:
+                for _ in range(600):
+                    with suppress(httpx.TransportError):
+                        if http.get("/ready").status_code == 200:
+                            break
+                    time.sleep(0.1)
+            answers, sizes = asyncio.run(load(url, server.pid, minutes * 60))
+        finally:
+            server.terminate()
+        ended = server.wait(60)
+    for kind, count in sorted(answers.items()):
+        print(f"{count:8,} {kind}")
+    faults = sum(count for kind, count in answers.items() if kind.split()[-1].startswith("5"))
+    slope = growth(sizes)
+    print(f"{faults} of 5xx; {slope / 2**20:+.2f} MiB in ten minutes; exit code {ended}")
+    return int(faults > 0 or ended != 0 or slope > ALLOWED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
