@@ -27,7 +27,7 @@ LAYERS: dict[str, float] = {
     "engine": 3,
     "generate": 4,
     "training": 4,
-    "preferences": 4,
+    "preferences": 4.5,  # an update of a policy is a step of an optimizer of training
     "tasks": 5,
     "evaluation": 6,
     "recipes": 7,

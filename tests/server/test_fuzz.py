@@ -27,7 +27,27 @@ FIELDS += [
 ]
 FIELDS += ["messages", "tools", "suffix", "user", "truncation", "text", "tokens", "top", "stride", "model"]
 PATHS = ["/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/score", "/next"]
-ODD = [0, -1, 1, 2, 5, 16, 129, 2**31, 2**63, -(2**63), 1e308, -0.0, 0.5, 1e-9, True, False, None, "", "a"]
+ODD: list[Any] = [
+    0,
+    -1,
+    1,
+    2,
+    5,
+    16,
+    129,
+    2**31,
+    2**63,
+    -(2**63),
+    1e308,
+    -0.0,
+    0.5,
+    1e-9,
+    True,
+    False,
+    None,
+    "",
+    "a",
+]
 ODD += ["tiny", "the \x00 cat", "<|endoftext|>", "é🐙", "x" * 2000, [], [[]], [1], [1, "a"], [[1], [2]]]
 ODD += [{}]
 ODD += [{"1": 2}, {"a": 1}, {"include_usage": True}, [{"role": "user", "content": "hi"}], [None], "auto"]

@@ -154,9 +154,7 @@ def test_import_keeps_type_card_and_defaults(store: Path, tmp_path: Path) -> Non
 
 def test_names_that_are_taken_or_impossible(store: Path) -> None:
     import_folder(FIXTURES / "openai", "mine", store=store)
-    with pytest.raises(
-        ModelError, match="the name mine is taken; choose another --name, or first: ink"
-    ):
+    with pytest.raises(ModelError, match="the name mine is taken; choose another --name, or first: ink"):
         import_folder(FIXTURES / "openai", "mine", store=store)
     with pytest.raises(ModelError, match="gpt2 is the name of a model on the hub; choose another --name"):
         import_folder(FIXTURES / "openai", "gpt2", store=store)

@@ -25,7 +25,18 @@ from inkfish.weights import adapter
 from inkfish.weights.adapter import CONFIG, LAYERS, WEIGHTS
 from inkfish.weights.files import aside
 
-__all__ = ["LAYERS", "LoRALinear", "adapt", "adapted", "attach", "merge", "merged", "write"]
+__all__ = [
+    "CONFIG",
+    "LAYERS",
+    "WEIGHTS",
+    "LoRALinear",
+    "adapt",
+    "adapted",
+    "attach",
+    "merge",
+    "merged",
+    "write",
+]
 
 
 class LoRALinear(nn.Module):
