@@ -86,7 +86,7 @@ def run(config: Config) -> Result:
     with locked(config.out), display() as screen:
         if config.fresh:
             forget(config.out)
-        work = prepare(config, folder, screen)
+        work, warmup = prepare(config, folder, screen), config.warmup
         config = settled(config, work)
         heads = {CHOICE: work.head}
         generation = work.base.generation
@@ -97,7 +97,8 @@ def run(config: Config) -> Result:
             memory_advice("take --train lora, --checkpointing, fewer --candidates or a smaller --at-once"),
         ):
             if not config.plan:
-                here.begin(settings(config, work), may_change=MAY_CHANGE, force=config.force)
+                as_given = replace(config, warmup=warmup)  # which more steps would change
+                here.begin(settings(as_given, work), may_change=MAY_CHANGE, force=config.force)
             torch.manual_seed(config.seed)
             model = make_model(config, work.base).to(config.device).train()
             work.head.to(config.device)
