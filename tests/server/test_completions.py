@@ -115,6 +115,20 @@ def test_the_seed_is_told_and_gives_the_text_again(server: Any) -> None:
     assert ask(server, max_tokens=20)["seed"] == 3
 
 
+def test_a_model_that_ends_with_a_sentence_does_so_here_too(server: Any, alone: LanguageModel) -> None:
+    (worker,) = server.service.models.workers.values()
+    bias = {str(alone.tokenizer.encode(".")[0]): 6.0, str(alone.tokenizer.encode(" ")[0]): 4.0}
+    given = {int(token): value for token, value in bias.items()}
+    expected = alone.generate(PROMPT, max_tokens=40, seed=3, end_at_sentence=True, logit_bias=given)
+    worker.model.end_at_sentence = True
+    try:
+        answer = ask(server, max_tokens=40, logit_bias=bias)
+    finally:
+        worker.model.end_at_sentence = False
+    assert answer["choices"][0]["text"] == expected.text
+    assert answer["usage"]["completion_tokens"] == expected.usage.completion_tokens < 40
+
+
 def test_defaults_are_openais(server: Any) -> None:
     assert ask(server, logit_bias={"0": -100})["usage"]["completion_tokens"] == 16
 

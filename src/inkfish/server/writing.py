@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Generator, Iterator, Sequence
 from typing import Any
 
+from inkfish.engine import Finish
 from inkfish.generate import Draft
 from inkfish.generate.jobs import Job
 from inkfish.server.worker import Delivery, Ended, Happening, Raised, Ticket, Worker
@@ -66,7 +67,13 @@ class Writing:
         """
         self.mail, self.worker = mail, worker
         self.drafts = [
-            Draft(worker.model.tokenizer, stop=job.stop, stop_ids=job.request.stop_ids)
+            Draft(
+                worker.model.tokenizer,
+                stop=job.stop,
+                stop_ids=job.request.stop_ids,
+                sentence_after=job.sentence_after,
+                mask=job.mask,
+            )
             for job in jobs
             for _ in range(job.n)
         ]
@@ -119,7 +126,9 @@ class Writing:
                 self.first_token = time.monotonic() - self.began
             if draft.finish_reason is not None:
                 self.open -= 1
-                if draft.stops.found is not None:
+                if not isinstance(
+                    event, Finish
+                ):  # a stop string or the end of a sentence, which it found itself
                     self.worker.cancel(self.ticket, number)
         yield from changed
 
