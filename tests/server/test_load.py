@@ -137,6 +137,7 @@ def test_overload_is_refused_at_once_and_the_official_client_comes_again(serve: 
         assert official.completions.create(model="tiny", prompt="the", max_tokens=2).choices
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_reading_is_dropped_and_holds_nobody_up(serve: Any) -> None:
     from inkfish.server import Limits
 
