@@ -107,6 +107,38 @@ def test_near_duplicates_are_left_out_before_the_split(tmp_path: Path) -> None:
     assert abs(len(prepared.train.ids) + len(prepared.validation.ids) - len(plain.train.ids)) < 20
 
 
+def test_rows_with_a_completion_may_be_alike_but_not_equal(tmp_path: Path) -> None:
+    question = sentence(30)
+    pairs = [{"prompt": f"{question} {n}?", "completion": f"{n * 7} of them"} for n in range(9)]
+    file = tmp_path / "a.jsonl"
+    file.write_text("\n".join(map(json.dumps, [*pairs, *pairs[:2]])))
+
+    def kept(**changes: bool) -> Prepared:
+        rules = Rules(**changes)  # type: ignore[arg-type]
+        return prepare([file], vocabulary(), tmp_path / "out", rules=rules, validation_share=0)
+
+    found, every = kept(), kept(keep_duplicates=True)
+    assert (found.near_duplicates, len(found.train)) == (2, 1 + 9)
+    assert (every.near_duplicates, len(every.train)) == (0, 1 + 11)
+    assert not every.reused
+    (tmp_path / "b.txt").write_text(f"{question} = one\n{question} = two\n{question} = one\n")
+    rules = Rules(form="pairs")
+    two = prepare([tmp_path / "b.txt"], vocabulary(), tmp_path / "out", rules=rules, validation_share=0)
+    assert (two.near_duplicates, len(two.train)) == (1, 1 + 2)
+
+
+def test_kept_duplicates_are_on_one_side_of_the_split(tmp_path: Path) -> None:
+    stories = [story(4) for _ in range(20)]
+    rules = Rules(keep_duplicates=True)
+    file = rows(tmp_path / "a.jsonl", stories * 3)
+    prepared = prepare([file], vocabulary(), tmp_path / "out", rules=rules, validation_share=0.2)
+    assert prepared.validation is not None
+    train, held = pieces(prepared.train), pieces(prepared.validation)
+    assert not train & held
+    assert len(train | held) == 20 * 4 * 4
+    assert vocabulary().decode(prepared.train.ids.tolist()).count(min(train)) == 3
+
+
 def test_equal_input_is_reused_and_changed_input_is_not(tmp_path: Path) -> None:
     file = rows(tmp_path / "a.jsonl", [story(4) for _ in range(10)])
 

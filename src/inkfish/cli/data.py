@@ -68,7 +68,7 @@ def report(found: Prepared) -> list[str]:
         f"tokens to train on {len(found.train.ids):,} · held out {held:,}",
     ]
     if found.near_duplicates:
-        lines.append(f"parts left out that say nearly the same as another: {found.near_duplicates:,}")
+        lines.append(f"parts left out that say the same as another, or nearly: {found.near_duplicates:,}")
     return [*lines, *found.bad_rows]
 
 
@@ -115,6 +115,7 @@ def preview(
     prefix: str | None = None,
     line_prefix: str | None = None,
     no_header: bool = False,
+    keep_duplicates: bool = False,
     json: bool = False,
 ) -> None:
     """Show what training would see: counts, then the first tokens as they are packed.
@@ -132,6 +133,7 @@ def preview(
         prefix: Put before each document.
         line_prefix: Put before each line that is not empty.
         no_header: A table's first row is no header; columns are called 1, 2, 3.
+        keep_duplicates: Keep texts that say nearly the same as another, and equal rows with a completion.
         json: Print JSON.
     """
     check_whole("windows", windows, 1)
@@ -147,6 +149,7 @@ def preview(
         prefix=prefix,
         line_prefix=line_prefix,
         header=not no_header,
+        keep_duplicates=keep_duplicates,
     )
     with tempfile.TemporaryDirectory() as place:
         found = prepare(data, tokenizer, Path(place), rules=rules)

@@ -42,6 +42,11 @@ class Part:
     unlearned: int = 0
     """Characters at the beginning that are read but not learned: a prompt."""
 
+    @property
+    def prompted(self) -> bool:
+        """Whether some of it is read but not learned."""
+        return self.unlearned > 0
+
 
 def read(files: Iterable[Path], rules: Rules, bad: BadRows) -> Iterator[Part]:
     """Stream the documents of files in parts; documents without a word are left out.

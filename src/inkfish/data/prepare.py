@@ -1,9 +1,11 @@
-"""Files to token stores: near-duplicates left out, a part held out, packed by streaming, kept for later.
+"""Files to token stores: duplicates left out, a part held out, packed by streaming, kept for later.
 
     folder/KEY/tokenizer.json, train.*, validation-text.*, prepared.json
 
 KEY is a hash of the files' contents, the rules and the tokenizer: equal input is not prepared twice, changed
 input never taken for the old. Memory is a fixed amount and some hundred bytes for each part of a document.
+Texts that say nearly the same as another are left out; rows of which a part is not learned, which may differ
+in the one word that matters, only where they are equal to another.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from inkfish.tokenizer import Tokenizer
 
 __all__ = ["Prepared", "prepare", "texts"]
 
-VERSION = 1
+VERSION = 2
 """Of the rules in this file and those it uses; a new one makes all stores anew."""
 SHINGLE_BYTES = 32 << 20
 """Of a text up to this all shingles are compared; of a larger one a share of them, so that memory stays."""
@@ -49,11 +51,11 @@ class Prepared:
     files: int
     """Files read."""
     documents: int
-    """Documents in them, near-duplicates included."""
+    """Documents in them, duplicates included."""
     words: int
     """Words in them, as white space parts them."""
     near_duplicates: int
-    """Parts of documents left out because another one says nearly the same."""
+    """Parts of documents left out because another one says the same, or nearly."""
     bad_rows: tuple[str, ...]
     """One line for each kind of row left out, with its line numbers."""
     reused: bool
@@ -65,7 +67,7 @@ class Survey:
     """What the first reading found out."""
 
     left_out: frozenset[int]
-    """Parts that are near-duplicates."""
+    """Parts that are there already, or nearly."""
     held_out: frozenset[int]
     """Parts for validation."""
     documents: int
@@ -163,25 +165,37 @@ def _build(files: list[Path], tokenizer: Tokenizer, place: Path, rules: Rules, s
 
 
 def _survey(files: list[Path], rules: Rules, share: float) -> Survey:
-    """Read everything once, to find near-duplicates and to choose what is held out."""
-    bad, ranks, words, documents, masked = BadRows(), [], 0, 0, False
+    """Read everything once, to find duplicates and to choose what is held out.
+
+    Equal texts have equal ranks, so that none is on both sides where duplicates are kept.
+    """
+    bad, words, documents, masked = BadRows(), 0, 0, False
+    ranks: list[int] = []
+    seen: set[int] = set()
+    equal: set[int] = set()
 
     def watched() -> Iterator[str]:
         nonlocal words, documents, masked
         for part in read(files, rules, bad):
-            ranks.append(int.from_bytes(hashlib.blake2b(part.text.encode(), digest_size=8).digest()))
+            rank = int.from_bytes(hashlib.blake2b(part.text.encode(), digest_size=8).digest())
+            if part.prompted and rank in seen:
+                equal.add(len(ranks))
+            seen.add(rank)
+            ranks.append(rank)
             words += len(part.text.split())
             documents += part.first
-            masked = masked or part.unlearned > 0
-            yield part.text
+            masked = masked or part.prompted
+            yield "" if part.prompted or rules.keep_duplicates else part.text
 
     sparsity = max(1, sum(path.stat().st_size for path in files) // SHINGLE_BYTES)
-    left_out = near_duplicates(watched(), keep_one_in=sparsity)
+    left_out = near_duplicates(watched(), keep_one_in=sparsity) | equal
+    if rules.keep_duplicates:
+        left_out.clear()
     if not ranks:
         raise DataError(_no_text(files, bad))
     kept = sorted((rank, number) for number, rank in enumerate(ranks) if number not in left_out)
     count = min(len(kept) - 1, -(-len(kept) * share // 1)) if share else 0
-    held_out = frozenset(number for _, number in kept[: int(count)])
+    held_out = frozenset(number for rank, number in kept if rank < kept[int(count)][0])
     return Survey(frozenset(left_out), held_out, documents, words, bad, masked)
 
 

@@ -52,6 +52,8 @@ class Rules:
     """Put before each line that is not empty, as a template."""
     header: bool = True
     """Whether a table's first row names its columns; without it they are called 1, 2, 3."""
+    keep_duplicates: bool = False
+    """Whether texts that are there already, or nearly, stay in what is trained on."""
 
     def __post_init__(self) -> None:
         assert self.part > 0, "a part has at least one character"

@@ -87,7 +87,7 @@ def open_corpus(
     counts = {"file": prepared.files, "document": prepared.documents, "word": prepared.words}
     note = ", ".join(f"{count:,} {name}{'s' * (count != 1)}" for name, count in counts.items())
     if prepared.near_duplicates:
-        note += f"; near-duplicates left out: {prepared.near_duplicates:,}"
+        note += f"; duplicates left out: {prepared.near_duplicates:,}"
     held = (("text", prepared.validation),) if prepared.validation is not None else ()
     return Corpus(prepared.train, tokenizer, held, (note, *prepared.bad_rows))
 

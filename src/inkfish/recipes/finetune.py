@@ -80,6 +80,8 @@ class Config(Training):
     """Put before each line that is not empty."""
     no_header: bool = False
     """A table's first row is no header; columns are called 1, 2, 3."""
+    keep_duplicates: bool = False
+    """Keep texts that say nearly the same as another, and equal rows with a completion."""
     train: Train = "all"
     """What is trained: all, transformer (blocks, without embeddings), or lora (updates of low rank)."""
     last: int | None = None
@@ -153,6 +155,7 @@ class Config(Training):
             prefix=self.prefix,
             line_prefix=self.line_prefix,
             header=not self.no_header,
+            keep_duplicates=self.keep_duplicates,
         )
 
 
