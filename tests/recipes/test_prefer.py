@@ -313,14 +313,17 @@ def test_shuffled_labels_are_not_handed_on(made: Path, tmp_path: Path) -> None:
         optimize.run(policy(made, tmp_path / "p", reward=str(tmp_path / "r")))
 
 
-@pytest.mark.parametrize(("algorithm", "lr"), [("ppo", 8e-3), ("rloo", 3e-3), ("grpo", 3e-3)])
-def test_the_reward_rises(made: Path, tmp_path: Path, algorithm: str, lr: float) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("algorithm", "lr", "episodes"), [("ppo", 8e-3, 320), ("rloo", 5e-3, 480), ("grpo", 5e-3, 480)]
+)
+def test_the_reward_rises(made: Path, tmp_path: Path, algorithm: str, lr: float, episodes: int) -> None:
     result = optimize.run(
-        policy(made, tmp_path / "p", algorithm=algorithm, episodes=320, lr=lr, kl=0.02, stop_kl=50.0)
+        policy(made, tmp_path / "p", algorithm=algorithm, episodes=episodes, lr=lr, kl=0.02, stop_kl=50.0)
     )
-    assert result.episodes == 320
+    assert result.episodes == episodes
     found = read_metrics(tmp_path / "p" / "metrics.jsonl")
-    assert len(found) == 20
+    assert len(found) == episodes // 16
     first = found[0]
     scores = [record["objective/score"] for record in found]
     # means of five updates of 16 responses: three standard errors of their difference
