@@ -27,6 +27,7 @@ from inkfish.recipes import afterwards, finetune, tokenizer
 from inkfish.recipes.display import display
 from inkfish.recipes.finetune import Config, Result, run
 from inkfish.recipes.plan import memory_line, too_much
+from inkfish.tasks import chat, encode
 from inkfish.tokenizer import Tokenizer
 from inkfish.training import curve, lora
 from inkfish.training.batches import Windows
@@ -303,11 +304,33 @@ def test_from_python(base: Path) -> None:
     assert inkfish.pretrain(str(base.parent / "text.txt"), out=base.parent / "new", **small).step == 6
 
 
-def test_conversations_are_learned_by_another_task(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_conversations_are_transcripts_whose_replies_are_learned(base: Path) -> None:
+    """The ids are those of the chat task's own examples."""
+    said = [("user", "hi"), ("assistant", "hello\n  you"), ("user", "why?"), ("assistant", "the fox")]
+    rows: list[dict[str, Any]] = [{"messages": [{"role": role, "content": text} for role, text in said]}]
+    parts = [{"type": "text", "text": "The red hen."}]
+    rows += [{"messages": [{"role": "system", "content": "A fox."}, {"role": "assistant", "content": parts}]}]
+    rows[1]["messages"] += [{"role": "user", "content": "so"}, {"role": "assistant", "content": "yes"}]
+    (base.parent / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    settings = TINY | {"validation_share": 0.0}
+    config = Config((base.parent / "rows.jsonl",), model=str(base), out=base.parent / "run", **settings)
+    with display() as screen:
+        corpus = finetune.read_corpus(config, base, weights.read(base), screen)
+    first = chat.Dialogue(("hi", "hello you", "why?", "the fox"))
+    second = chat.Dialogue(("", "The red hen.", "so", "yes"), about_bot=("A fox.",))
+    for document, dialogue in enumerate((first, second), start=1):
+        expected = encode(chat.render(dialogue), corpus.tokenizer)
+        start, stop = corpus.train.borders[document : document + 2]
+        assert corpus.train.ids[start:stop].tolist() == expected.ids
+        assert corpus.train.trainable(start, stop).tolist() == expected.trainable
+    assert go(base, "trained", data="rows.jsonl").step == 6
+
+
+def test_conversations_that_are_left_out(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"messages": [{"role": "user", "content": "hi"}]}, {"text": TEXT}]
     (base.parent / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     go(base, "run", data="rows.jsonl")
-    assert "1 row left out: a conversation; --task chat learns from those (line 1)" in capsys.readouterr().out
+    assert "1 row left out: the assistant does not reply (line 1)" in capsys.readouterr().out
 
 
 def test_a_finished_run_takes_more_steps(base: Path, capsys: pytest.CaptureFixture[str]) -> None:

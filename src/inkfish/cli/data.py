@@ -21,6 +21,7 @@ from inkfish.engine import check_whole
 from inkfish.recipes import prepare as preparers
 from inkfish.recipes import surgery
 from inkfish.recipes import tokenizer as recipe
+from inkfish.recipes.transcripts import transcript
 from inkfish.tokenizer import Tokenizer
 from inkfish.weights import hub
 
@@ -150,6 +151,7 @@ def preview(
         line_prefix=line_prefix,
         header=not no_header,
         keep_duplicates=keep_duplicates,
+        render=transcript,
     )
     with tempfile.TemporaryDirectory() as place:
         found = prepare(data, tokenizer, Path(place), rules=rules)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from inkfish.data import formats, rows
 from inkfish.data.files import kind_of, open_text
-from inkfish.data.rules import BadRows, Document, Reason, Rules
+from inkfish.data.rules import BadRows, Document, Reason, Rules, Span
 from inkfish.errors import DataError
 
 __all__ = ["BadRows", "Part", "Rules", "read", "rows_of", "whole"]
@@ -41,11 +41,19 @@ class Part:
     """Whether the document begins here."""
     unlearned: int = 0
     """Characters at the beginning that are read but not learned: a prompt."""
+    turns: tuple[Span, ...] = ()
+    """The text of a conversation."""
 
     @property
     def prompted(self) -> bool:
         """Whether some of it is read but not learned."""
-        return self.unlearned > 0
+        return self.unlearned > 0 or bool(self.turns)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The text in stretches that are learned or not."""
+        prompt = Span(self.text[: self.unlearned], learned=False)
+        return self.turns or (prompt, Span(self.text[self.unlearned :], learned=True))
 
 
 def read(files: Iterable[Path], rules: Rules, bad: BadRows) -> Iterator[Part]:
@@ -189,6 +197,8 @@ TABLES = (".csv", ".tsv", ".xlsx", ".jsonl", ".ndjson", ".parquet", ".arrow")
 
 def _with_prefixes(document: Document, rules: Rules) -> Document | Reason:
     """Put the rules' prefixes before a document and its lines."""
+    if document.spans:
+        return _with_prefix(document, rules)
     pieces = document.pieces
     if rules.line_prefix is not None:
         prefix = rows.fill(rules.line_prefix, document.fields)
@@ -201,6 +211,17 @@ def _with_prefixes(document: Document, rules: Rules) -> Document | Reason:
             return prefix
         pieces = _after(prefix, pieces)
     return replace(document, pieces=pieces)
+
+
+def _with_prefix(document: Document, rules: Rules) -> Document | Reason:
+    """Put the rules' prefix before a conversation, whose lines begin with their speakers."""
+    if rules.line_prefix is not None:
+        return Reason("a conversation, whose lines take no prefix")
+    prefix = rows.fill(rules.prefix or "", document.fields)
+    if isinstance(prefix, Reason):
+        return prefix
+    before = (Span(prefix, learned=False),) if prefix else ()
+    return replace(document, spans=(*before, *document.spans))
 
 
 def _after(prefix: str, pieces: Iterable[str]) -> Iterator[str]:
@@ -223,7 +244,10 @@ def _with_line_prefix(pieces: Iterable[str], prefix: str) -> Iterator[str]:
 
 
 def _document_parts(document: Document, size: int) -> Iterator[Part]:
-    """Cut a document; a prompt and its completion stay together."""
+    """Cut a document; a prompt and its completion stay together, and a conversation."""
+    if document.spans:
+        yield Part("".join(span.text for span in document.spans), 0, False, turns=document.spans)
+        return
     if document.completion is None:
         yield from (Part(text, 0, False) for text in _parts(document.pieces, size))
         return

@@ -128,7 +128,8 @@ def _key(files: Sequence[Path], tokenizer: Tokenizer, rules: Rules, share: float
         contents = [(path.suffix.lower(), digest(path)) for path in files]
     except OSError as error:
         raise DataError(f"{error.filename}: can't be read ({error.strerror})") from None
-    seen = [VERSION, contents, tokenizer.fingerprint, dataclasses.asdict(rules), share]
+    kept = dataclasses.asdict(rules) | {"render": rules.render is not None}
+    seen = [VERSION, contents, tokenizer.fingerprint, kept, share]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
 
@@ -232,11 +233,12 @@ class _Out:
         goes_on = not part.first and number == self.last + 1 and self.last >= 0
         if not goes_on and self.last >= 0:
             self.writer.append([self.end], goes_on=True)
-        text = part.text if goes_on else part.text.lstrip()
-        prompt = self.encode(text[: part.unlearned])
-        if prompt:
-            self.writer.append(prompt, "text", trainable=[False] * len(prompt))
-        self.writer.append(self.encode(text[part.unlearned :]), "text", goes_on=goes_on or bool(prompt))
+        for text, learned in part.spans:
+            ids = self.encode(text if goes_on else text.lstrip())
+            self.writer.append(
+                ids, "text", trainable=None if learned else [False] * len(ids), goes_on=goes_on
+            )
+            goes_on = goes_on or bool(ids)
         self.last = number
 
     def __enter__(self) -> _Out:

@@ -10,8 +10,10 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from inkfish.data.dialogues.objects import talk_of
+from inkfish.data.dialogues.talk import checked
 from inkfish.data.files import kind_of, open_text
-from inkfish.data.rules import BadRows, Document, Reason, Rules
+from inkfish.data.rules import BadRows, Document, Reason, Rules, Span
 from inkfish.errors import DataError, MissingExtraError
 
 __all__ = ["arrow", "fill", "json_lines", "parquet", "sheet", "table"]
@@ -21,6 +23,8 @@ NAME = re.compile(r"\{([^{}]+)\}")
 MARK = "\ufeff"
 LARGEST_CELL = 1 << 27
 """Characters; csv's own limit of 131,072 is less than a novel."""
+CONVERSATION = {"messages", "conversations"}
+"""Fields with what was said, as OpenAI and ShareGPT call them."""
 DELIMITERS = ",;\t|"
 SAMPLE = 1 << 16
 """Characters from which a table's delimiter is guessed."""
@@ -127,19 +131,27 @@ def _documents(
 
 def _document(row: Mapping[str, Any], line: int, rules: Rules) -> Document | Reason:
     fields = {name: _text(value) for name, value in row.items()}
+    if rules.template is None and rules.field not in row and CONVERSATION & row.keys():
+        spans = _conversation(row, rules)
+        return spans if isinstance(spans, Reason) else Document((), fields, line=line, spans=spans)
     completion: str | Reason | None = None
     if rules.template is not None:
         text = _filled(rules.template, fields)
         completion = None if rules.completion is None else _filled(rules.completion, fields)
     elif rules.field not in row and {"prompt", "completion"} <= row.keys():
         text, completion = _field(row, "prompt"), _field(row, "completion")
-    elif rules.field not in row and "messages" in row:
-        text = Reason("a conversation; --task chat learns from those")
     else:
         text = _field(row, rules.field)
     if isinstance(text, Reason):
         return text
     return completion if isinstance(completion, Reason) else Document([text], fields, completion, line)
+
+
+def _conversation(row: Mapping[str, Any], rules: Rules) -> tuple[Span, ...] | Reason:
+    if rules.render is None:
+        return Reason("a conversation; inkfish finetune learns from those")
+    talk = checked(talk_of(row))
+    return talk if isinstance(talk, Reason) else rules.render(talk)
 
 
 def _filled(template: str, fields: Mapping[str, Any]) -> str | Reason:
@@ -226,8 +238,8 @@ def _checked(columns: list[str], path: Path, rules: Rules) -> Rules:
     """
     templates = (rules.template, rules.completion, rules.prefix, rules.line_prefix)
     wanted = [name for template in templates for name in NAME.findall(template or "")]
-    pair = {"prompt", "completion"} <= set(columns)
-    if rules.template is None and rules.field not in columns and not pair:
+    others = {"prompt", "completion"} <= set(columns) or CONVERSATION & set(columns)
+    if rules.template is None and rules.field not in columns and not others:
         if len(columns) == 1 and rules.field == "text":
             rules = Rules(**{**vars(rules), "field": columns[0]})
         else:

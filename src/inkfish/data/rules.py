@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from inkfish.errors import SettingError
 
-__all__ = ["BadRows", "Document", "Form", "Reason", "Rules"]
+if TYPE_CHECKING:
+    from inkfish.data.dialogues.talk import Talk
+
+__all__ = ["BadRows", "Document", "Form", "Reason", "Rules", "Span"]
 
 LINES_SHOWN = 5
 """Line numbers that are kept for each reason."""
 Form = Literal["documents", "lines", "pairs"]
+
+
+class Span(NamedTuple):
+    """A stretch of a text that is tokenized by itself."""
+
+    text: str
+    learned: bool
+    """Whether its loss counts."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,8 @@ class Document:
     """Where there is one, it alone is learned, and `pieces` is the prompt before it."""
     line: int = 1
     """Where it begins in its file, counted from 1."""
+    spans: tuple[Span, ...] = ()
+    """A conversation, in place of `pieces`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,8 @@ class Rules:
     """Whether a table's first row names its columns; without it they are called 1, 2, 3."""
     keep_duplicates: bool = False
     """Whether texts that are there already, or nearly, stay in what is trained on."""
+    render: Callable[[Talk], tuple[Span, ...]] | None = None
+    """How a conversation, a row with messages, becomes a text; without it such rows are left out."""
 
     def __post_init__(self) -> None:
         assert self.part > 0, "a part has at least one character"

@@ -18,6 +18,7 @@ from inkfish.data.rules import Rules
 from inkfish.generate import load
 from inkfish.metrics.copying import places_copied
 from inkfish.recipes.limits import check_whole
+from inkfish.recipes.transcripts import transcript
 
 __all__ = ["Config", "Copied", "run", "table"]
 
@@ -82,7 +83,7 @@ def run(config: Config, model: str = "starter", **settings: Any) -> Copied:
     ]
     tokens, copied, runs = 0, 0, {}
     with tempfile.TemporaryDirectory() as place:
-        rules = Rules(field=config.field)
+        rules = Rules(field=config.field, render=transcript)
         store = prepare(
             config.against, writer.tokenizer, Path(place), rules=rules, validation_share=0.0
         ).train

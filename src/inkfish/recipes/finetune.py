@@ -36,6 +36,7 @@ from inkfish.recipes.limits import check_choices, check_real, check_whole
 from inkfish.recipes.plan import load_for, make_plan, probe, timed, too_much
 from inkfish.recipes.settings import OptimizerName, ScheduleName, Training, kept, on_this_machine
 from inkfish.recipes.steps import Result, divided, open_run, run_folder, take_steps
+from inkfish.recipes.transcripts import transcript
 from inkfish.tokenizer import Tokenizer
 from inkfish.training import lora
 from inkfish.training.batches import Windows
@@ -156,6 +157,7 @@ class Config(Training):
             line_prefix=self.line_prefix,
             header=not self.no_header,
             keep_duplicates=self.keep_duplicates,
+            render=transcript,
         )
 
 

@@ -16,6 +16,7 @@ from inkfish import weights
 from inkfish.data.prepare import prepare
 from inkfish.data.rules import Rules
 from inkfish.errors import InkfishError
+from inkfish.recipes.transcripts import transcript
 from inkfish.server.answers import ERRORS, as_json
 from inkfish.server.problems import RequestError
 from inkfish.server.runs import MOST_FILES, SUFFIXES, TABLES, Runs, file_name
@@ -62,8 +63,8 @@ class Recipe(Strict):
         """How the files become documents."""
         column = self.column.strip()
         if "{" in column:
-            return Rules(form=self.form, template=column)
-        return Rules(form=self.form, field=column or "text")
+            return Rules(form=self.form, template=column, render=transcript)
+        return Rules(form=self.form, field=column or "text", render=transcript)
 
     def options(self, source: str) -> list[str]:
         """Return the options of `inkfish finetune`."""
