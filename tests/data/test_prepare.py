@@ -269,3 +269,30 @@ def test_preview_shows_tokens_borders_and_mask(tmp_path: Path) -> None:
     assert (second.start, second.texts) == (4, ["<|endoftext|>", words[1], "<|endoftext|>"])
     assert second.begins == [False, True, False]
     assert first.ids + second.ids == prepared.train.ids.tolist()
+
+
+def test_each_path_counts_equally(tmp_path: Path) -> None:
+    """Of a folder and a file the smaller one is repeated in its own order; nothing held out comes back."""
+    (tmp_path / "small").mkdir()
+    small, large = [sentence() for _ in range(4)], [sentence() for _ in range(30)]
+    rows(tmp_path / "small" / "a.jsonl", small[:1])
+    rows(tmp_path / "small" / "b.jsonl", small[1:])
+    paths = [tmp_path / "small", rows(tmp_path / "large.jsonl", large)]
+
+    def found(paths: list[Path], share: float = 0.0, *, equalise: bool = True) -> Prepared:
+        rules = Rules(equalise=equalise)
+        return prepare(paths, vocabulary(), tmp_path / "out", rules=rules, validation_share=share)
+
+    store = found(paths).train
+    packed = ids([*small, *large])
+    assert store.ids[: len(packed)].tolist() == packed
+    again = ids(small * 30)[1:][: len(store.ids) - len(packed)]
+    assert store.ids[len(packed) :].tolist() == again
+    share = len(ids(small)) + len(again)
+    assert 0 <= share - len(ids(large)) < 60
+    assert found(paths, equalise=False).train.ids.tolist() == packed
+    held = found(paths, 0.3)
+    assert held.validation is not None
+    assert not pieces(held.train) & pieces(held.validation)
+    with pytest.raises(SettingError, match="equalise is for two files or folders and more; name another"):
+        found(paths[:1])

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from inkfish.data.documents import BadRows, Part, Rules, read
 from inkfish.data.duplicates import near_duplicates
@@ -104,12 +104,15 @@ def prepare(
         )
     if tokenizer.end is None:
         raise SettingError("the tokenizer has no <|endoftext|> to close documents with; choose another")
-    files, rules = find(paths), rules or Rules()
-    place = folder / _key(files, tokenizer, rules, validation_share)
+    groups, rules = _groups(paths), rules or Rules()
+    if rules.equalise and len(groups) < 2:
+        raise SettingError("equalise is for two files or folders and more; name another", param="equalise")
+    files = [file for group in groups for file in group]
+    place = folder / _key(groups, tokenizer, rules, validation_share)
     if (place / "prepared.json").is_file():
         with suppress(DataError, ValueError):
             return _open(place, reused=True)
-    _build(files, tokenizer, place, _fitting(rules, files), validation_share)
+    _build(groups, tokenizer, place, _fitting(rules, files), validation_share)
     return _open(place, reused=False)
 
 
@@ -123,13 +126,26 @@ def texts(paths: Sequence[Path | str], rules: Rules | None = None) -> Iterator[s
         yield part.text
 
 
-def _key(files: Sequence[Path], tokenizer: Tokenizer, rules: Rules, share: float) -> str:
+def _groups(paths: Sequence[Path | str]) -> list[list[Path]]:
+    """Return the files of each path, each file once; a path without any of its own is left out."""
+    find(paths)  # all are there
+    seen: set[Path] = set()
+    groups = []
+    for path in paths:
+        groups.append([file for file in find([path]) if file not in seen])
+        seen.update(groups[-1])
+    return [group for group in groups if group]
+
+
+def _key(groups: Sequence[Sequence[Path]], tokenizer: Tokenizer, rules: Rules, share: float) -> str:
+    files = [file for group in groups for file in group]
     try:
         contents = [(path.suffix.lower(), digest(path)) for path in files]
     except OSError as error:
         raise DataError(f"{error.filename}: can't be read ({error.strerror})") from None
     kept = dataclasses.asdict(rules) | {"render": rules.render is not None}
-    seen = [VERSION, contents, tokenizer.fingerprint, kept, share]
+    sizes = [len(group) for group in groups] if rules.equalise else []
+    seen = [VERSION, contents, tokenizer.fingerprint, kept, share, sizes]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
 
@@ -139,13 +155,14 @@ def _fitting(rules: Rules, files: Iterable[Path]) -> Rules:
     return dataclasses.replace(rules, part=max(500, min(rules.part, size // PARTS_WANTED)))
 
 
-def _build(files: list[Path], tokenizer: Tokenizer, place: Path, rules: Rules, share: float) -> None:
+def _build(groups: list[list[Path]], tokenizer: Tokenizer, place: Path, rules: Rules, share: float) -> None:
     """Build everything in a folder aside and rename it: a reader sees all of it or nothing."""
+    files = [file for group in groups for file in group]
     aside = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         aside.mkdir(parents=True, exist_ok=True)
         survey = _survey(files, rules, share)
-        _pack(files, tokenizer, aside, rules, survey)
+        _pack(groups, tokenizer, aside, rules, survey)
         tokenizer.save(aside)
         report: dict[str, Any] = {
             "files": len(files),
@@ -206,14 +223,42 @@ def _no_text(files: list[Path], bad: BadRows) -> str:
     return f"{names}: no text to train on{reasons}; name files with text, or the field that holds it"
 
 
-def _pack(files: list[Path], tokenizer: Tokenizer, place: Path, rules: Rules, survey: Survey) -> None:
+def _pack(groups: list[list[Path]], tokenizer: Tokenizer, place: Path, rules: Rules, survey: Survey) -> None:
     """Read everything again and write each part to its store."""
     with ExitStack() as stack:
         names = ["train", "validation-text"] if survey.held_out else ["train"]
         outs = [stack.enter_context(_Out(place / name, tokenizer, masked=survey.masked)) for name in names]
-        for number, part in enumerate(read(files, rules, BadRows())):
-            if number not in survey.left_out:
-                outs[number in survey.held_out].add(number, part)
+        found, number = [], -1
+        for files in groups:
+            first, before = number + 1, outs[0].writer.tokens
+            for part in read(files, rules, BadRows()):
+                number += 1
+                if number not in survey.left_out:
+                    outs[number in survey.held_out].add(number, part)
+            found.append(_Packed(files, first, outs[0].writer.tokens - before))
+        if rules.equalise:
+            _repeat(found, outs[0], rules, survey.left_out | survey.held_out)
+
+
+class _Packed(NamedTuple):
+    """The files of one path that was named."""
+
+    files: list[Path]
+    first: int
+    """Number of their first part."""
+    tokens: int
+    """To be trained on."""
+
+
+def _repeat(groups: list[_Packed], out: _Out, rules: Rules, without: frozenset[int]) -> None:
+    """Write parts of smaller groups again, in order, until each has the tokens of the largest."""
+    most = max(group.tokens for group in groups)
+    for group in groups:
+        enough = out.writer.tokens + most - group.tokens
+        while group.tokens and out.writer.tokens < enough:
+            for number, part in enumerate(read(group.files, rules, BadRows()), group.first):
+                if number not in without and out.writer.tokens < enough:
+                    out.add(number, part)
 
 
 class _Out:

@@ -67,6 +67,8 @@ class Rules:
     """Whether a table's first row names its columns; without it they are called 1, 2, 3."""
     keep_duplicates: bool = False
     """Whether texts that are there already, or nearly, stay in what is trained on."""
+    equalise: bool = False
+    """Whether each path that was named counts equally: what has fewer tokens is repeated."""
     render: Callable[[Talk], tuple[Span, ...]] | None = None
     """How a conversation, a row with messages, becomes a text; without it such rows are left out."""
 

@@ -83,6 +83,8 @@ class Config(Training):
     """A table's first row is no header; columns are called 1, 2, 3."""
     keep_duplicates: bool = False
     """Keep texts that say nearly the same as another, and equal rows with a completion."""
+    equalise: bool = False
+    """Each file, folder or pattern that is named counts equally: the smaller ones are repeated."""
     train: Train = "all"
     """What is trained: all, transformer (blocks, without embeddings), or lora (updates of low rank)."""
     last: int | None = None
@@ -157,6 +159,7 @@ class Config(Training):
             line_prefix=self.line_prefix,
             header=not self.no_header,
             keep_duplicates=self.keep_duplicates,
+            equalise=self.equalise,
             render=transcript,
         )
 
