@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from inkfish.recipes.finetune import Config
 
 Inkfish = Callable[..., Any]
 
@@ -85,3 +89,16 @@ def test_runs_are_listed_and_compared(
     assert "config.toml is missing: not a run folder" in inkfish(*words[:2], "--compare", "runs").err
     a_run(tmp_path / "runs" / "empty", {})
     assert "none of these runs has measured" in inkfish(*words[:2], "--compare", "runs/empty").err
+
+
+def test_the_help_page_has_every_option_in_a_group(inkfish: Inkfish) -> None:
+    said = inkfish("finetune", "--help").out
+    titles = re.findall(r"╭─ (.*?) ─", said)
+    assert titles[0] == "Model and data"
+    assert "Other" not in titles
+    assert "Optimizer" in titles
+    shown = re.findall(r"^│[ *]+(?:DATA )?(--[a-z-]+)", said, re.MULTILINE)
+    fields = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(Config)}
+    assert shown[0] == "--model"
+    assert set(shown) >= fields | {"--recipe"}
+    assert len(shown) == len(set(shown))

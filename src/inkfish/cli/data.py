@@ -18,6 +18,7 @@ from inkfish.data.preview import Window
 from inkfish.data.preview import preview as first_windows
 from inkfish.data.rules import Form
 from inkfish.engine import check_whole
+from inkfish.recipes import encode as encoder
 from inkfish.recipes import prepare as preparers
 from inkfish.recipes import surgery
 from inkfish.recipes import tokenizer as recipe
@@ -42,6 +43,7 @@ app = App(
         "inkfish data preview poems/ letters.jsonl",
         'inkfish data preview "texts/*.txt" --model gpt2 --windows 1 | less',
         "inkfish data prepare poems poems/ --out poems.jsonl",
+        "inkfish data encode novel.docx --out novel.npz",
         "inkfish data tokenizer poems/*.txt --vocab-size 4096 --out vocabulary",
         'inkfish data add-tokens "<|scene|>" --words Gandalf --model gpt2 --out models/gpt2-scenes',
         "inkfish data transplant texts-fr/ --model gpt2 --out models/gpt2-fr",
@@ -225,6 +227,19 @@ def bios(config: Annotated[preparers.Bios, Parameter(name="*")]) -> None:
         config: Its settings.
     """
     say(preparers.bios(config), "sheet")
+
+
+@app.command
+def encode(config: Annotated[encoder.Config, Parameter(name="*")]) -> None:
+    """Write the npz file of GPT-2's tokens that nshepperd/gpt-2 and gpt-2-simple train on.
+
+    Args:
+        config: Its settings.
+    """
+    made = encoder.run(config)
+    for line in made.notes:
+        note(line)
+    note(f"{made.path}: {made.tokens:,} tokens in {made.arrays:,} array{'s' * (made.arrays != 1)}")
 
 
 @app.command

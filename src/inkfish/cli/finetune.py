@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.help import DefaultFormatter, HelpPanel
+from rich.console import Console, ConsoleOptions
 
 from inkfish.cli.options import examples
 from inkfish.cli.output import note
@@ -20,8 +22,36 @@ except ModuleNotFoundError as error:
 
 __all__ = ["app"]
 
+GROUPS = {
+    "Model and data": "model data out recipe task encoding field form template completion prefix line-prefix "
+    "no-header keep-duplicates equalise validation-share",
+    "What is trained": "train last lora-rank lora-alpha lora-dropout lora-layers dropout noise",
+    "Steps": "epochs steps batch at-once sequence seed patience",
+    "Optimizer": "optimizer lr weight-decay schedule warmup decay clip",
+    "Machine": "device precision threads checkpointing parallel",
+    "While it runs": "plan evaluate-every evaluate-windows give-up-after sample-every sample-tokens prompts "
+    "save-every keep force fresh",
+    "To talk (--task chat)": "candidates history permutations lm-coef mc-coef original-segments",
+}
+"""Title → options, as the help page shows them."""
+
+
+def in_groups(console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+    """Show the one long list of options in groups; what no group names comes last."""
+    show = DefaultFormatter()
+    left = {entry.names[0].removeprefix("--"): entry for entry in panel.entries if entry.names}
+    if panel.format != "parameter" or "model" not in left:
+        show(console, options, panel)
+        return
+    for title, names in GROUPS.items():
+        show(console, options, panel.copy(title=title, entries=[left.pop(name) for name in names.split()]))
+    if left:
+        show(console, options, panel.copy(title="Other", entries=list(left.values())))
+
+
 app = App(
     name="finetune",
+    help_formatter=in_groups,
     help_epilogue=examples(
         "inkfish finetune poems/ --out runs/poems",
         'inkfish finetune bios.csv --template "{race} {class} named {name}: {story}" --out runs/bios',
