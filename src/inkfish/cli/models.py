@@ -202,7 +202,7 @@ def export(
     *,
     format: Literal["hf", "gguf", "onnx", "openai", "native"],
     out: Path,
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] | None = None,
+    dtype: Literal["float32", "bfloat16", "float16", "int8"] | None = None,
     base: str | None = None,
     shard_size: str = "5GB",
 ) -> None:
