@@ -6,6 +6,9 @@ take the same steps on their share of each batch. Whoever is told `END`, or lose
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -148,11 +151,38 @@ def joined(environment: Mapping[str, str], *, patience: timedelta = PATIENCE) ->
         torch.distributed.init_process_group(backend, timeout=patience)
         try:
             yield ranks
-        finally:
-            with suppress(RuntimeError):  # the others may be gone
-                if ranks.leads:
-                    ranks.send(END)
-                torch.distributed.destroy_process_group()
+        except RuntimeError as error:
+            if is_loss(error):
+                atexit.register(
+                    leave
+                )  # taking the group down would wait for who is gone, now and then for ever
+                raise
+            part(ranks)
+            raise
+        except BaseException:
+            part(ranks)
+            raise
+        part(ranks)
+
+
+def part(ranks: Ranks) -> None:
+    """Let the others leave, and take the group down."""
+    with suppress(RuntimeError):  # the others may be gone
+        if ranks.leads:
+            ranks.send(END)
+        torch.distributed.destroy_process_group()
+
+
+def leave() -> None:
+    """End the process at once, as the error it has told asks for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(2)
+
+
+def is_loss(error: RuntimeError) -> bool:
+    """Whether torch says that another process does not answer."""
+    return any(word in str(error) for word in LOST)
 
 
 @contextmanager
@@ -165,7 +195,7 @@ def noticing_loss(ranks: Ranks) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not any(word in str(error) for word in LOST):
+        if not is_loss(error):
             raise
         raise RunError(
             f"process {ranks.rank} of {ranks.size} has lost another one, which has ended or does not answer; "
