@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -154,7 +155,7 @@ def kill_and_resume(trainer: Trainer, quiet: Path, rng: random.Random, **setting
     longest = 0.3
     while True:
         pid = trainer.begin(out, **settings)
-        timer = threading.Timer(rng.uniform(0.0, longest), os.kill, (pid, signal.SIGKILL))
+        timer = threading.Timer(rng.uniform(0.0, longest), kill, (pid,))
         timer.start()
         done = trainer.end()
         timer.cancel()
@@ -182,6 +183,12 @@ def test_killed_between_the_last_checkpoint_and_its_pointer(trainer: Trainer, qu
     assert trainer.run(out).code == 0
     check(out, quiet)
     assert [(out / name).read_text() for name in ("last", "best")] == ["12\n", (quiet / "best").read_text()]
+
+
+def kill(pid: int) -> None:
+    """Kill a process, if it has not ended by itself meanwhile."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
