@@ -18,7 +18,7 @@ from tokenizers import AddedToken
 from inkfish.errors import TokenizerError
 from inkfish.recipes.tokenizer import train
 from inkfish.tokenizer import END, Tokenizer, files
-from inkfish.tokenizer.vocabulary import Vocabulary
+from inkfish.tokenizer.vocabulary import Vocabulary, printable
 
 Document = dict[str, Any]
 CHAT = ["<bos>", "<eos>", "<speaker1>", "<speaker2>", "<pad>"]
@@ -192,14 +192,40 @@ def test_folder_without_files(gpt2: Tokenizer, tmp_path: Path) -> None:
             Tokenizer.load(tmp_path, vocab_size=size)
 
 
+def save_as_on_the_hub(vocabulary: Vocabulary, folder: Path) -> None:
+    """Write what the released model's tokenizer.json holds, byte for byte."""
+    vocab = {printable(token): i for token, i in vocabulary.ranked.items()} | dict(vocabulary.specials)
+    merges = [f"{printable(left)} {printable(right)}" for left, right in vocabulary.merges()]
+    end = {"id": vocabulary.specials[END], "special": True, "content": END}
+    alone = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": True}
+    step = {"type": "ByteLevel", "add_prefix_space": True}
+    affixes = dict.fromkeys(("continuing_subword_prefix", "end_of_word_suffix"), "")
+    document = {
+        **{"version": "1.0", "truncation": None, "padding": None, "added_tokens": [end | alone]},
+        **{"normalizer": None, "pre_tokenizer": step | {"add_prefix_space": False, "trim_offsets": True}},
+        **{"post_processor": step | {"trim_offsets": False}, "decoder": step | {"trim_offsets": True}},
+        "model": {"dropout": None, "unk_token": None, **affixes, "fuse_unk": False}
+        | {"vocab": vocab, "merges": merges},
+    }
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    (folder / "tokenizer.json").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.parametrize("form", ["hub", "transformers 5", "ours"])
 def test_gpt2s_own_file_is_known_at_once(
-    gpt2: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpt2: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    gpt2.save(tmp_path)
+    if form == "ours":
+        gpt2.save(tmp_path)
+    else:
+        save_as_on_the_hub(gpt2.vocabulary, tmp_path)
+    if form == "transformers 5":
+        path = str(tmp_path / "tokenizer.json")
+        tokenizers.Tokenizer.from_file(path).save(path)
     monkeypatch.setattr(files, "from_merges", lambda *_: pytest.fail("the file was taken apart"))
     assert Tokenizer.load(tmp_path).fingerprint == gpt2.fingerprint
     monkeypatch.undo()
-    monkeypatch.setattr(files, "GPT2_MODEL", "of another one")
+    monkeypatch.setattr(files, "GPT2_FILES", frozenset())
     slowly = Tokenizer.load(tmp_path)
     assert slowly.fingerprint == gpt2.fingerprint
     assert slowly.specials == gpt2.specials
