@@ -379,7 +379,7 @@ def main() -> None:
         arguments.sizes, arguments.rounds = "gpt2", 3
     arguments.work.mkdir(parents=True, exist_ok=True)
     programs = llama.find(arguments.llama)
-    results, tables = [], []
+    results, tables = [], {}
     for size in arguments.sizes.split(","):
         result = measure(
             size, arguments.work, arguments.threads, arguments.rounds, programs, alone=arguments.alone
@@ -388,8 +388,8 @@ def main() -> None:
         machine = f"{size}, {arguments.threads} threads"
         table = report.as_table(report.lines(result), machine)
         missing = f"\nMissing: {'; '.join(result['missing'])}.\n" if result["missing"] else ""
-        tables.append(table + missing)
-        print(f"{tables[-1]}\n", flush=True)
+        tables[size] = f"{table.rstrip()}\n{missing.rstrip()}".rstrip()
+        print(f"{tables[size]}\n", flush=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
     facts = {
         "isa": native.supported()[-1],
@@ -399,9 +399,9 @@ def main() -> None:
         "results": results,
     }
     (arguments.out / "DECODE.json").write_text(json.dumps(facts, indent=1) + "\n")
-    (arguments.out / "DECODE.md").write_text("\n".join(tables))
+    (arguments.out / "DECODE.md").write_text("\n\n".join(tables.values()) + "\n")
     for page in arguments.page:
-        report.put(page, "\n".join(tables))
+        report.put(page, tables)
     report.plot(results, arguments.out / "DECODE.svg")
 
 

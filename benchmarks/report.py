@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ PROMPT = 512
 """Tokens of the prompt that is read."""
 NOISE = 0.2
 """Gaps below this are called ties."""
+MARKS = re.compile(r"(<!-- decode (\S+) -->)\n.*?(<!-- /decode -->)", re.DOTALL)
+"""Where a page has the table of a size."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +137,19 @@ def as_table(rows: Sequence[Sequence[str]], title: str) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in body) + "\n"
 
 
-def put(page: Path, tables: str) -> None:
-    """Put the tables between a page's marks <!-- decode --> and <!-- /decode -->."""
-    before, _, rest = page.read_text(encoding="utf-8").partition("<!-- decode -->\n")
-    _, _, after = rest.partition("<!-- /decode -->")
-    page.write_text(f"{before}<!-- decode -->\n{tables}<!-- /decode -->{after}", encoding="utf-8")
+def put(page: Path, tables: Mapping[str, str]) -> None:
+    """Put tables between a page's marks: <!-- decode gpt2 --> … <!-- /decode --> takes that of gpt2.
+
+    Raises:
+        ValueError: the page has no such marks.
+    """
+    text, count = MARKS.subn(
+        lambda marks: f"{marks[1]}\n{tables.get(marks[2], '(not measured)')}\n{marks[3]}",
+        page.read_text(encoding="utf-8"),
+    )
+    if count == 0:
+        raise ValueError(f"{page} has no marks <!-- decode SIZE --> and <!-- /decode -->")
+    page.write_text(text, encoding="utf-8")
 
 
 def plot(results: Sequence[Mapping[str, Any]], target: Path) -> None:
