@@ -3,8 +3,9 @@
     python benchmarks/training.py [--shape starter|gpt2] [--rounds 5] [--steps 2] [--out FILE.json]
 
 All train one shape from random weights on the same random ids in bfloat16 with AdamW and clipping at 1, equal
-sequences a step. Each engine is a process of its own, and each round times a few steps of every engine in
-turn, so that a drift of the machine meets all alike; ratios are medians of the rounds' ratios. "As users run
+sequences a step. Each round runs every engine in turn, so that a drift of the machine meets all alike, in a
+process of its own that ends before the next begins, so that memory serves one: a step to warm up, then the
+timed ones. Ratios are medians of the rounds' ratios. "As users run
 it" is Trainer with its defaults: GPT-2's dropout of 0.1, and the system's allocator as it is. "Equal" has our
 settings of the allocator, and once 0.1 dropout for both, once none. The peak is that of the fastest of some
 bfloat16 matrix products, read in every round. Start-up and logging are outside the timed steps.
@@ -216,6 +217,13 @@ class Process:
             env={**os.environ, "BENCHMARK_FOLDER": folder},
         )
 
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+
     def ask(self, steps: int) -> Any:
         """Let it take steps; return its answer."""
         assert self.process.stdin is not None
@@ -228,18 +236,17 @@ class Process:
 
 def measure(options: argparse.Namespace, tokens: int, folder: str) -> dict[str, Any]:
     """Return tokens a second of each engine round by round, peaks of memory, and the matrix peak."""
-    processes = {name: Process(name, options, folder) for name in (*ENGINES, "peak")}
     speeds: dict[str, list[float]] = {name: [] for name in ENGINES}
     memory, peaks = dict.fromkeys(ENGINES, 0), []
-    for turn in range(options.rounds + 1):  # the first is not counted
+    for turn in range(options.rounds):
+        print(f"round {turn + 1} of {options.rounds}", file=sys.stderr, flush=True)
         for name in ENGINES:
-            seconds, memory[name] = processes[name].ask(options.steps if turn else 1)
-            if turn:
+            with Process(name, options, folder) as process:
+                process.ask(1)
+                seconds, memory[name] = process.ask(options.steps)
                 speeds[name].append(options.steps * tokens / seconds)
-        peaks.append(processes["peak"].ask(1))
-    for process in processes.values():
-        process.process.kill()
-        process.process.wait()
+        with Process("peak", options, folder) as process:
+            peaks.append(process.ask(1))
     return {"speeds": speeds, "memory": memory, "matrix_peaks": peaks}
 
 

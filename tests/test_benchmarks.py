@@ -32,6 +32,7 @@ def result(report: ModuleType) -> dict[str, Any]:
     }
     rates["generate, default"]["raw"] = [150 * one for one in drift]
     return {
+        "size": "gpt2",
         "rates": rates,
         "starts": {"inkfish": [0.4, 0.5, 0.3], "llama.cpp q8_0": [0.2, 0.3, 0.25]},
         "memory": {"inkfish": [3e8] * 3, "llama.cpp q8_0": [2.3e8] * 3},
@@ -66,6 +67,7 @@ def test_share_of_the_bandwidth(report: ModuleType, result: dict[str, Any]) -> N
 def test_start_and_memory(report: ModuleType, result: dict[str, Any]) -> None:
     lines = by_name(report, result)
     assert lines["start to first token"] == ("0.40 s", "llama.cpp q8_0 0.25", "goal 0.45 s", "met")
+    assert by_name(report, result | {"size": "gpt2-medium"})["start to first token"][2:] == ("–", "–")
     assert lines["memory"] == ("300 MB", "llama.cpp q8_0 230", "+70 MB; goal at most +60", "missed")
 
 
@@ -83,14 +85,12 @@ def test_a_missing_peer_is_named(report: ModuleType, result: dict[str, Any]) -> 
 
 def test_tables_go_between_a_pages_marks(report: ModuleType, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(
-        "a\n<!-- decode gpt2 -->\nold\n<!-- /decode -->\nb\n<!-- decode gpt2-medium -->\n<!-- /decode -->\nc\n"
-    )
+    first, second = "<!-- decode gpt2 -->", "<!-- decode gpt2-medium -->"
+    page.write_text(f"a\n{first}\nold\n<!-- /decode -->\nb\n{second}\n<!-- /decode -->\nc\n")
     for _ in range(2):
         report.put(page, {"gpt2": "| new \\1 |"})
         assert page.read_text() == (
-            "a\n<!-- decode gpt2 -->\n| new \\1 |\n<!-- /decode -->\nb\n"
-            "<!-- decode gpt2-medium -->\n(not measured)\n<!-- /decode -->\nc\n"
+            f"a\n{first}\n| new \\1 |\n<!-- /decode -->\nb\n{second}\n(not measured)\n<!-- /decode -->\nc\n"
         )
     page.write_text("nothing")
     with pytest.raises(ValueError, match="has no marks <!-- decode SIZE -->"):
