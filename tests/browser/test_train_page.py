@@ -45,6 +45,8 @@ def test_a_document_becomes_a_model_that_writes(open_page: Any, expect: Any, tmp
     page.fill("#epochs", "12")
     press(page, "#show-plan")
     expect(page.locator("#facts")).to_contain_text("1 file, 1 document", timeout=30_000)
+    expect(page.locator("#facts")).to_contain_text("altogether; measured on this machine", timeout=120_000)
+    expect(page.locator("#facts")).to_contain_text("GiB are free")
     press(page, "#start")
     expect(page.locator("#numbers")).to_contain_text("step ", timeout=120_000)
     press(page, "#pause")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from inkfish import load
 from inkfish.config import ModelConfig
@@ -119,6 +120,39 @@ def test_what_was_trained_talks(
     assert judge.choice is not None
     turn = Turn(model, Conversation(seed=1).heard("hi"), form=judge.form, max_tokens=5)
     assert "".join(turn) == turn.text
+
+
+def test_what_a_finished_run_leaves(
+    base: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A card, and a page with dialogues as both models reply to them, whatever form they talk in."""
+    result = run(config(base, data, tmp_path / "run<b>", steps=8))
+    said = capsys.readouterr().out
+    line = next(line for line in said.splitlines() if line.startswith("perplexity of held-out replies: "))
+    before, after = (float(word.split()[0].replace(",", "")) for word in line.split(": ")[1].split(", "))
+    assert after < before
+    page = (result.folder / "before-after.html").read_text()
+    assert "run&lt;b&gt;: before and after" in page
+    assert page.count("A: hi ") == page.count("<td><b>") > 2
+    assert "About B: I " in page
+    card = (result.folder / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["base_model"] == base
+    assert f"P{line[1:]}." in card
+    assert "8 steps of 4 replies of up to 96 tokens" in card
+    assert "inkfish chat --model run<b>" in card
+    records = [json.loads(each) for each in (result.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [each["step"] for each in records if "hits" in each] == [0, 2, 4, 6, 8]
+
+
+def test_dialogues_that_leave_no_room_are_not_shown(base: str, tmp_path: Path) -> None:
+    """In the base model's form they are longer than in the tuned one's."""
+    talks = [replace(talk, personas=(("I " + "x" * 40,), ("I " + "y" * 40,))) for talk in TALKS]
+    rows = [{"turns": talk.turns, "personas": talk.personas} for talk in talks]
+    (tmp_path / "talks.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    result = run(config(base, tmp_path / "talks.jsonl", tmp_path / "run", steps=1))
+    assert "<td>" not in (result.folder / "before-after.html").read_text()
+    assert "Unedited samples" in (result.folder / "README.md").read_text()
 
 
 def test_one_that_was_trained_before_goes_on_with_its_head(base: str, data: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from inkfish.model import GPT2
 from inkfish.recipes import tokenizer
 from inkfish.recipes.prefer import compare, doctor, learning, optimize, reward, rewards, sample, simulate
 from inkfish.recipes.prefer.comparisons import read_comparisons, split
-from inkfish.recipes.prefer.queries import sentence_ends, stretches
+from inkfish.recipes.prefer.queries import held_out, sentence_ends, stretches
 from inkfish.tokenizer import Tokenizer
 from inkfish.training.metrics import read_metrics
 from inkfish.weights import hub, huggingface
@@ -651,3 +651,35 @@ def test_the_doctor_goes_through_everything(made: Path) -> None:
     found = doctor.run(doctor.Config((made / "text.txt",), **SMALL, **at(made)))
     stages = ["self-test", "sample", "simulate", "exchange", "reward", "ppo", "rloo", "grpo", "dpo"]
     assert list(found) == [*stages, "best-of-n", "compare"]
+
+
+def test_held_out_texts_are_never_learned_from(made: Path, tmp_path: Path) -> None:
+    story = "It saw dogs. The {}th fox met {} hens. It ate {} eggs. The end."
+    text = "".join(json.dumps({"text": story.format(n, n % 13, n % 5)}) + "\n" for n in range(200))
+    shared = json.dumps({"text": "Who stands everywhere? It saw dogs and ate eggs. The end."}) + "\n"
+    (tmp_path / "rows.jsonl").write_text(text + shared * 3)
+    (tmp_path / "more.jsonl").write_text(shared + "".join(reversed(text.splitlines(keepends=True)[:100])))
+
+    def asked(split: str, file: str = "rows.jsonl", **changes: Any) -> set[tuple[int, ...]]:
+        settings: dict[str, Any] = SMALL | at(made) | {"split": split} | changes
+        config = compare.Config((tmp_path / file,), **settings)
+        vocabulary = Tokenizer.load(made / "base")
+        found = config.queries(vocabulary, SHAPE, lambda line: None)
+        assert len(set(found)) == len(found)
+        return {query.ids for query in found}
+
+    for whole in (False, True):
+        settings = {"whole": whole, "query_tokens": 26}
+        train, held, every = (asked(split, **settings) for split in ("train", "held-out", "all"))
+        assert train | held == every
+        assert not train & held
+        if whole:
+            assert 15 < len(held) < 70  # 40 of 201 expected, deviation 5.7
+            # the same text is on the same side in other company, and whatever the seed
+            assert asked("held-out", "more.jsonl", seed=2, **settings) <= held
+    with pytest.raises(SettingError, match="split is 'test'; choose one of all, train, held-out"):
+        asked("test")
+    (tmp_path / "one.jsonl").write_text(json.dumps({"text": "It ate hens."}) + "\n")
+    other = "train" if held_out("It ate hens.") else "held-out"
+    with pytest.raises(DataError, match=f"there is no {other} prompt of up to 20 tokens"):
+        asked(other, "one.jsonl", whole=True)

@@ -25,8 +25,8 @@ FIELDS += [
     "choices",
     "slide",
 ]
-FIELDS += ["messages", "tools", "suffix", "user", "truncation", "text", "tokens", "top", "stride", "model"]
-PATHS = ["/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/score", "/next"]
+FIELDS += ["messages", "tools", "suffix", "user", "truncation", "text", "tokens", "top", "stride", "layer", "model"]
+PATHS = ["/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/score", "/next", "/attention"]
 ODD: list[Any] = [
     0,
     -1,

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,18 @@ import pytest
 from inkfish.server import Page, Service
 from inkfish.server.problems import RequestError
 from inkfish.server.runs import Runs, file_name, seconds_to_go
-from inkfish.server.train import page
+from inkfish.server.train import page, timing
 
 TRAINER = """
 import json, pathlib, signal, sys, time
 out = pathlib.Path(sys.argv[sys.argv.index("--out") + 1])
+if "--plan" in sys.argv:
+    if "fail" in sys.argv[1]:
+        sys.exit(f"inkfish: {sys.argv[1]} holds nothing")
+    time.sleep(60 if "long" in sys.argv[1] else 0)
+    plan = {"seconds_an_epoch": 5.0, "steps": 30, "tokens_a_step": 20, "tokens": 300, "memory": 1 << 30}
+    (out / "plan.json").write_text(json.dumps(plan | {"available": None, "advice": ["less is more"]}))
+    sys.exit()
 stop = []
 signal.signal(signal.SIGINT, lambda *_: stop.append(1))
 (out / "config.toml").write_text("steps = 40")
@@ -132,6 +140,51 @@ def test_a_run_that_fails_says_why(runs: Runs) -> None:
     until(lambda: runs.state("fail") == "failed")
 
 
+def test_a_plan_is_measured_and_changes_nothing(runs: Runs) -> None:
+    with pytest.raises(RequestError, match="no texts yet"):
+        runs.measure("poems", [])
+    add(runs, "poems")
+    assert timing(runs.measure("poems", [])) == {
+        "steps": 30,
+        "seconds_each": 5.0,
+        "seconds": 10.0,
+        "memory": 1 << 30,
+        "available": None,
+        "advice": ["less is more"],
+    }
+    assert runs.state("poems") == "new"
+    add(runs, "fail", "fail.txt")
+    with pytest.raises(RequestError, match=r"^texts/fail\.txt holds nothing$"):
+        runs.measure("fail", [])
+    runs.start("poems", [])
+    with pytest.raises(RequestError, match="has begun already"):
+        runs.measure("poems", [])
+
+
+def test_a_run_that_starts_ends_a_measurement(runs: Runs) -> None:
+    add(runs, "long", "long.txt")
+    add(runs, "poems")
+    with ThreadPoolExecutor() as threads:
+        measured = threads.submit(runs.measure, "long", [])
+        until(lambda: "long" in runs.measuring)
+        assert runs.state("long") == "new"
+        runs.start("poems", [])
+        with pytest.raises(RequestError, match="it was given up"):
+            measured.result(15)
+    assert not runs.measuring
+
+
+@pytest.mark.slow
+def test_the_trainer_plans(tmp_path: Path) -> None:
+    runs = Runs(tmp_path)
+    add(runs, "poems", content="The owl and the cat sat on the mat. " * 400)
+    found = timing(runs.measure("poems", ["--model", "starter", "--keep-duplicates"]))
+    assert 0 < found["seconds_each"] < found["seconds"] == pytest.approx(4 * found["seconds_each"], rel=0.5)
+    assert 2**28 < found["memory"] < 2**33
+    assert found["steps"] >= 1
+    assert runs.state("poems") == "new"
+
+
 def test_runs_of_other_programs_are_shown_and_left_alone(runs: Runs) -> None:
     place = runs.folder / "other"
     place.mkdir(parents=True)
@@ -201,6 +254,7 @@ def test_from_files_to_a_plan_to_a_run(site: Any, runs: Runs) -> None:
         assert plan["words"] == 1600
         assert plan["tokens"] > 1000
         assert plan["steps"] >= 1
+        assert client.post("/train/measure", json=recipe).json()["seconds"] == 10.0
         client.put("/train/files/river/b.txt", content=b"\x00\x01", headers=file)
         error = client.post("/train/plan", json=recipe).json()["error"]
         assert error["message"].startswith("b.txt is binary")

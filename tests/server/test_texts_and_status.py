@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from inkfish.errors import ModelError
 from inkfish.generate import LanguageModel
+from inkfish.generate.attention import attentions
 from inkfish.server import How
 from inkfish.server.models import Models, named
 from inkfish.server.problems import RequestError
@@ -64,6 +65,28 @@ def test_the_likeliest_next_tokens(server: Any, alone: LanguageModel) -> None:
     assert answer[0]["logprob"] == pytest.approx(logits[best[0]] - mass, abs=1e-4)
     assert len(server.post("/next").json()["tokens"]) == 10
     assert server.post("/next", prompt="x" * 10_000).json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_where_the_heads_of_a_layer_look(server: Any, alone: LanguageModel) -> None:
+    ids = alone.tokenizer.encode("the hat 🐙")
+    answer = server.post("/attention", text="the hat 🐙", layer=1, from_start=True).json()
+    assert [token["id"] for token in answer["tokens"]] == [alone.tokenizer.end, *ids]
+    assert "".join(token["text"] for token in answer["tokens"][1:]) == "the hat 🐙"
+    assert (answer["layer"], answer["layers"], len(answer["weights"])) == (1, 2, 3)
+    for head in answer["weights"]:
+        assert [len(row) for row in head] == list(range(1, len(ids) + 2))
+        assert all(sum(row) == pytest.approx(1, abs=1e-3) for row in head)
+    _, last = attentions(alone, ids)
+    plain = server.post("/attention", text=ids, layer=1).json()["weights"]
+    assert plain[2][-1] == pytest.approx(last[2, -1].tolist(), abs=1e-4)
+    for body, param, words in (
+        ({"text": ""}, "text", "empty"),
+        ({"text": "a", "layer": 2}, "layer", "layer is 2; it must be a whole number, from 0 to 1"),
+        ({"text": "x" * 97}, "text", "97 tokens; attention is shown for at most 96"),
+    ):
+        error = server.post("/attention", **body).json()["error"]
+        assert error["param"] == param
+        assert words in error["message"]
 
 
 def test_models_are_listed(server: Any) -> None:

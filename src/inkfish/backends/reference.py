@@ -7,7 +7,7 @@ Left out: training (`inkfish.model`), speed (`inkfish.backends.native`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +81,8 @@ class ReferenceBackend:
             x, self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"], self.config.layer_norm_epsilon
         )
 
-    def attention(self, x: Array, i: int, slot: Slot) -> Array:
-        """Causal self-attention of T new positions over everything the slot holds."""
+    def attention_weights(self, x: Array, i: int, slot: Slot) -> Array:
+        """Put keys and values of T new positions into the slot; how much each attends to all (H, T, total)."""
         heads, size, past, total = (
             self.config.n_head,
             self.config.head_size,
@@ -95,11 +95,22 @@ class ReferenceBackend:
         scores = q @ slot.cache[i, 0, :, :total].swapaxes(1, 2) / np.float32(np.sqrt(size))  # (H, T, total)
         future = np.arange(total) > np.arange(past, total)[:, None]  # (T, total)
         scores[:, future] = -np.inf
-        y = softmax(scores) @ slot.cache[i, 1, :, :total]  # (H, T, D)
+        return softmax(scores)
+
+    def attention(self, x: Array, i: int, slot: Slot) -> Array:
+        """Causal self-attention of T new positions over everything the slot holds."""
+        weights = self.attention_weights(x, i, slot)
+        y = weights @ slot.cache[i, 1, :, : weights.shape[2]]  # (H, T, D)
         return self.linear(y.transpose(1, 0, 2).reshape(len(x), -1), f"h.{i}.attn.c_proj")
 
-    def forward(self, slot: Slot, ids: Sequence[int], segments: Sequence[int] | None) -> Array:
-        """Append ids to the slot and return the hidden states after the final layer norm (T, C)."""
+    def block(self, x: Array, i: int, slot: Slot) -> Array:
+        """Layer i: attention, then the two-layer perceptron, each added to what comes in (T, C)."""
+        x = x + self.attention(self.norm(x, f"h.{i}.ln_1"), i, slot)
+        h = gelu(self.linear(self.norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc"))
+        return x + self.linear(h, f"h.{i}.mlp.c_proj")
+
+    def embed(self, slot: Slot, ids: Sequence[int], segments: Sequence[int] | None) -> Array:
+        """Make room for ids behind what the slot holds and return what goes into the first layer (T, C)."""
         assert ids, "there must be at least one id"
         past, total = slot.length, slot.length + len(ids)
         assert total <= self.config.n_positions, (
@@ -108,15 +119,24 @@ class ReferenceBackend:
         for token in (*ids, *(segments or ())):
             assert 0 <= token < self.config.vocab_size, f"the id {token} lies outside the vocabulary"
         slot.reserve(total)
-        x = self.tensors["wte.weight"][list(ids)] + self.tensors["wpe.weight"][past:total]  # (T, C)
-        if segments is not None:
-            x = x + self.tensors["wte.weight"][list(segments)]
+        x = self.tensors["wte.weight"][list(ids)] + self.tensors["wpe.weight"][past:total]
+        return x if segments is None else x + self.tensors["wte.weight"][list(segments)]
+
+    def forward(self, slot: Slot, ids: Sequence[int], segments: Sequence[int] | None) -> Array:
+        """Append ids to the slot and return the hidden states after the final layer norm (T, C)."""
+        x = self.embed(slot, ids, segments)
         for i in range(self.config.n_layer):
-            x = x + self.attention(self.norm(x, f"h.{i}.ln_1"), i, slot)
-            h = gelu(self.linear(self.norm(x, f"h.{i}.ln_2"), f"h.{i}.mlp.c_fc"))
-            x = x + self.linear(h, f"h.{i}.mlp.c_proj")
-        slot.length = total
+            x = self.block(x, i, slot)
+        slot.length += len(ids)
         return self.norm(x, "ln_f")
+
+    def attentions(self, ids: Sequence[int]) -> Iterator[Array]:
+        """Yield for each layer in turn how much each of T ids attends to each of them (H, T, T)."""
+        slot = Slot(self.config)
+        x = self.embed(slot, ids, None)
+        for i in range(self.config.n_layer):
+            yield self.attention_weights(self.norm(x, f"h.{i}.ln_1"), i, slot)
+            x = self.block(x, i, slot)
 
     def allocate(self) -> int:
         """Return a new, empty slot."""

@@ -22,6 +22,7 @@ from inkfish.weights import hub
 try:
     from inkfish.recipes.prefer import compare as compare_recipe
     from inkfish.recipes.prefer import doctor as doctor_recipe
+    from inkfish.recipes.prefer import frontier as frontier_recipe
     from inkfish.recipes.prefer import learning
     from inkfish.recipes.prefer import reward as reward_recipe
     from inkfish.recipes.prefer import sample as sample_recipe
@@ -171,13 +172,16 @@ def optimize(
 def compare(
     config: Annotated[compare_recipe.Config, Parameter(name="*")], *, recipe_file: RecipeFile = None
 ) -> int:
-    """Let a judge decide which of two models writes better.
+    """Let a judge decide which of two models writes better, or draw reward over divergence for whole runs.
 
     Args:
         config: The settings.
         recipe_file: Settings from this TOML file, by their names with underscores; options come before it.
     """
-    compare_recipe.run(config)
+    if config.frontier:
+        frontier_recipe.run(config)
+    else:
+        compare_recipe.run(config)
     return 0
 
 

@@ -90,6 +90,8 @@ class Running:
     """A further name: NAME for the first model, or NAME=MODEL (repeatable)."""
     runs: Annotated[Path, variable("RUNS")] = Path("runs")
     """Folder of runs: each one in it is a model of its name."""
+    labels: Annotated[Path, variable("LABELS")] = Path("labels.sqlite")
+    """Label store of the Label page; made where it is missing, once somebody labels."""
     dtype: Annotated[Literal["float32", "bfloat16", "float16", "int8"] | None, variable("DTYPE")] = None
     """Type that the weights are held in; by default what suits the machine."""
     backend: Annotated[Literal["native", "reference", "torch"] | None, variable("BACKEND")] = None
@@ -144,7 +146,7 @@ def run(
             end()
 
     service = Service(sources, runs=running.runs, how=running.how(), died=died)
-    site = create_app(settings, service=service, pages=pages(service, running.runs))
+    site = create_app(settings, service=service, pages=pages(service, running.runs, running.labels))
     listener = listen(settings)
     announce(settings, listener.getsockname()[1], lan=access.lan)
     serve(

@@ -6,6 +6,7 @@ import codecs
 import gzip
 import hashlib
 import io
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import IO, cast
 
+from inkfish.data import huggingface
 from inkfish.errors import DataError
 
 __all__ = ["TEXT", "detect_encoding", "digest", "find", "kind_of", "open_text"]
@@ -33,11 +35,13 @@ PLAUSIBLE = frozenset("éèêëàâäáãåùûúüôöóõòîïíìçñßæœ�
 def find(paths: Sequence[Path | str]) -> list[Path]:
     """Return the files that paths, folders and patterns such as "poems/*.txt" name, each once.
 
-    A folder that holds a saved data set of Hugging Face's `datasets` stands for its training split.
+    A folder that holds a saved data set of Hugging Face's `datasets` stands for its training split, and
+    hf:OWNER/NAME for one on the hub (`inkfish.data.huggingface`).
     Files keep the order in which they were named; those of a folder or pattern are sorted, none hidden.
 
     Raises:
         DataError: a path that is not there, or a folder or pattern without a file that can be read.
+        MissingExtraError: a data set on the hub, without the library for it.
     """
     found: dict[Path, None] = {}
     for path in paths:
@@ -120,12 +124,15 @@ def _files_at(path: Path) -> list[Path]:
                 f"{path} holds no {', '.join(sorted(TEXT))} among {len(inside)} files; name the files to read"
             )
         return files
+    if huggingface.is_named(path):
+        return huggingface.fetch(path)
     if has_magic(str(path)):
         start = Path(path.anchor)
         if not (files := [p for p in sorted(start.glob(str(path.relative_to(start)))) if p.is_file()]):
             raise DataError(f"{path} matches no file; check the pattern")
         return files
-    raise DataError(f"{path} does not exist; check the path")
+    hub = f", or is it the data set hf:{path}?" if re.fullmatch(r"[\w-]+/[\w-]+", str(path)) else ""
+    raise DataError(f"{path} does not exist; check the path{hub}")
 
 
 def _dataset(folder: Path) -> list[Path]:

@@ -128,11 +128,11 @@ def texts(paths: Sequence[Path | str], rules: Rules | None = None) -> Iterator[s
 
 def _groups(paths: Sequence[Path | str]) -> list[list[Path]]:
     """Return the files of each path, each file once; a path without any of its own is left out."""
-    find(paths)  # all are there
+    found = [find([path]) for path in paths]  # all are there
     seen: set[Path] = set()
     groups = []
-    for path in paths:
-        groups.append([file for file in find([path]) if file not in seen])
+    for files in found:
+        groups.append([file for file in files if file not in seen])
         seen.update(groups[-1])
     return [group for group in groups if group]
 

@@ -11,6 +11,7 @@ import hashlib
 import html
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -30,7 +31,7 @@ from inkfish.tokenizer import Tokenizer
 from inkfish.training.metrics import read_metrics
 from inkfish.training.run import Run
 
-__all__ = ["Comparison", "compare", "conclude", "perplexities"]
+__all__ = ["OPENINGS", "Account", "Comparison", "compare", "conclude", "leave", "marks", "perplexities"]
 
 OPENINGS = 6
 """Beginnings that both models continue."""
@@ -61,6 +62,20 @@ class Comparison:
     """How the tuned model goes on, in pieces: text, and whether it stands in the training text."""
 
 
+@dataclass(frozen=True)
+class Account:
+    """What page and card say of a run in words, beside the comparisons."""
+
+    shown: str
+    """What stands in the page's rows, bold, and what was done with it."""
+    steps: str
+    """How long it was trained."""
+    measured: str | None
+    """How well the held-out part is known before and after; None where nothing was held out."""
+    command: str
+    """How to use the model."""
+
+
 def conclude(config: Training, model: str, corpus: Corpus, here: Run) -> list[str]:
     """Write the card and the page of a finished run; return lines about how well it went.
 
@@ -71,19 +86,29 @@ def conclude(config: Training, model: str, corpus: Corpus, here: Run) -> list[st
         here: the run.
     """
     tuned = load(config.out)
-    found = compare(
-        load(model),
-        tuned,
-        openings_of(corpus, min(OPENING_TOKENS, tuned.config.n_positions // 4)),
-        corpus,
-        seed=config.seed,
-    )
+    openings = openings_of(corpus, min(OPENING_TOKENS, tuned.config.n_positions // 4))
+    found = compare(load(model), tuned, openings, corpus, seed=config.seed)
     scores = perplexities(config, corpus, here)
-    here.write("before-after.html", page(found, title=config.out.name, model=model).encode())
-    here.write("README.md", card(config, model, scores, found).encode())
-    lines = []
+    measured = None
     if scores is not None:
-        lines.append(f"held-out perplexity a token: {scores[0]:,.1f} before, {scores[1]:,.1f} after")
+        measured = f"held-out perplexity a token: {scores[0]:,.1f} before, {scores[1]:,.1f} after"
+    once = found[0].opening.splitlines()[0] if found else "Once"
+    account = Account(
+        shown="Beginnings of own texts (bold), continued",
+        steps=f"{here.progress.step:,} steps of {config.batch} sequences of {config.sequence} tokens",
+        measured=measured,
+        command=f"inkfish write {shlex.quote(once)} --model {config.out.name}",
+    )
+    return leave(config, model, here, found, account)
+
+
+def leave(
+    config: Training, model: str, here: Run, found: Sequence[Comparison], account: Account
+) -> list[str]:
+    """Write card and page; return lines about how well it went."""
+    here.write("before-after.html", page(found, title=config.out.name, model=model, account=account).encode())
+    here.write("README.md", card(config, model, found, account).encode())
+    lines = [] if account.measured is None else [account.measured]
     share = copied_share(found)
     if share > 0:
         lines.append(f"{share:.0%} of what it writes stands in runs of {COPIED} tokens in the training text")
@@ -155,7 +180,7 @@ def perplexities(config: Training, corpus: Corpus, here: Run) -> tuple[float, fl
     return 2 ** (first[0] * bytes_a_token), 2 ** (min(later) * bytes_a_token)
 
 
-def page(found: Sequence[Comparison], *, title: str, model: str) -> str:
+def page(found: Sequence[Comparison], *, title: str, model: str, account: Account) -> str:
     """Return the comparison as a page that needs nothing else and runs no script."""
     digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
     rows = "\n".join(
@@ -174,7 +199,7 @@ def page(found: Sequence[Comparison], *, title: str, model: str) -> str:
 </head>
 <body>
 <h1>{html.escape(title)}: before and after</h1>
-<p>Beginnings of own texts (bold), continued before and after training. Underlined: at least {COPIED}
+<p>{account.shown} before and after training. Underlined: at least {COPIED}
 tokens in a row that stand so in the training text.</p>
 <table>
 <tr><th>Before: {html.escape(model)}</th><th>After: {html.escape(title)}</th></tr>
@@ -195,9 +220,7 @@ def underlined(pieces: Sequence[tuple[str, bool]]) -> str:
     return "".join(found)
 
 
-def card(
-    config: Training, model: str, scores: tuple[float, float] | None, found: Sequence[Comparison]
-) -> str:
+def card(config: Training, model: str, found: Sequence[Comparison], account: Account) -> str:
     """Return the model card: front matter as model hubs read it, then what a reader wants to know."""
     name = config.out.name
     front = {
@@ -207,11 +230,7 @@ def card(
         "tags": ["gpt2", "inkfish"],
     }
     yaml = "\n".join(f"{key}: {json.dumps(value)}" for key, value in front.items())
-    measured = (
-        f"Held-out perplexity a token: {scores[0]:,.1f} before, {scores[1]:,.1f} after.\n\n"
-        if scores is not None
-        else ""
-    )
+    measured = f"{account.measured[:1].upper()}{account.measured[1:]}.\n\n" if account.measured else ""
     files = ", ".join(Path(path).name for path in config.data)
     samples = "\n\n".join(
         quoted(each.opening + "".join(text for text, _ in each.after)) for each in found[:3]
@@ -222,15 +241,15 @@ def card(
 
 # {name}
 
-{model}, fine-tuned on {files} with inkfish {inkfish.__version__}: {config.steps:,} steps of {config.batch}
-sequences of {config.sequence} tokens. All settings are in `config.toml`, the loss is drawn in `curve.png`.
+{model}, fine-tuned on {files} with inkfish {inkfish.__version__}: {account.steps}.
+All settings are in `config.toml`, the loss is drawn in `curve.png`.
 
 {measured}{copied_share(found):.0%} of what it wrote for `before-after.html` stands in runs of {COPIED} tokens
 and more in the training text. It can repeat the texts that it has learned, and what base model and texts
 say: before it is given away, look at both, and say here whose texts they are and how they may be used.
 
 ```
-inkfish write "{found[0].opening.splitlines()[0] if found else "Once"}" --model {name}
+{account.command}
 ```
 
 ## Unedited samples

@@ -11,7 +11,7 @@ the form's special tokens gets them; one that was not trained in the form has th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,23 +19,20 @@ from typing import Any, cast
 import torch
 
 from inkfish import weights
-from inkfish.backends.torch import TorchBackend
 from inkfish.config import ModelConfig
 from inkfish.data.dialogues import read
 from inkfish.data.rules import BadRows
-from inkfish.generate import LanguageModel
-from inkfish.generate.jobs import Prompt
 from inkfish.heads import ScalarHead
 from inkfish.model import GPT2
 from inkfish.recipes.corpus import Corpus
 from inkfish.recipes.dialogues import Dialogues, Form, measure, split, store
 from inkfish.recipes.display import Display, describe_shape, display
-from inkfish.recipes.finetune import MAY_CHANGE, Config, fingerprint, make_model
+from inkfish.recipes.finetune import MAY_CHANGE, Config, conclude_or_say, fingerprint, make_model
 from inkfish.recipes.plan import probe
+from inkfish.recipes.replies import conclude, show_replies
 from inkfish.recipes.settings import kept, on_this_machine
 from inkfish.recipes.steps import Result, open_run, take_steps
-from inkfish.tasks import encode
-from inkfish.tasks.transfertransfo import SPECIALS, TASK, prompt
+from inkfish.tasks.transfertransfo import SPECIALS
 from inkfish.tokenizer import Tokenizer
 from inkfish.training.batches import Source
 from inkfish.training.double_heads import dialogues as dialogues_in
@@ -55,8 +52,6 @@ CHOICE = "choice"
 """Name of the head that chooses; a model that has it was trained in this form."""
 LEARNING_RATE = 6.25e-5
 """Of the released code, for 117 million parameters."""
-SHOWN = 2
-"""Held-out dialogues that are replied to, for people to see, at each validation."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +112,12 @@ def run(config: Config) -> Result:
                 loss=double_loss(work.head, lm_coef=config.lm_coef, mc_coef=config.mc_coef),
                 count=dialogues_in,
                 look=look(config, model, work, here, screen, lambda: bool(stop)),
+                look_first=True,
             )
+            del model  # what comes now has models of its own
+            if not stop:
+                source = work.held or work.source
+                conclude_or_say(screen, lambda: conclude(config, source, work.corpus, config.model, here))
     return Result.of(here, stop)
 
 
@@ -218,7 +218,12 @@ def look(
         found = measure(model, work.head, held, most=most, size=size, precision=config.precision, stop=stop)
         if found is None:
             return False
-        best = here.evaluated({"replies": found.bits_per_byte}, found.bits_per_byte)
+        best = here.evaluated(
+            {"replies": found.bits_per_byte},
+            found.bits_per_byte,
+            perplexity=found.perplexity,
+            hits=found.hits,
+        )
         screen.validation = found.bits_per_byte
         screen.say(
             f"step {here.progress.step:,}: replies {found.bits_per_byte:.4f} bits a byte, perplexity "
@@ -229,35 +234,3 @@ def look(
         return best
 
     return measured
-
-
-def show_replies(
-    model: GPT2, tokenizer: Tokenizer, held: Dialogues, here: Run, screen: Display, *, seed: int
-) -> None:
-    """Reply to some held-out dialogues, on the screen and in `samples/STEP.txt`."""
-    training = model.training
-    writer = LanguageModel(TorchBackend(model.eval(), "float32"), tokenizer)
-    lines: Sequence[str] = [one_reply(writer, held, number, seed) for number in range(SHOWN)]
-    model.train(training)
-    screen.say("\n".join(lines))
-    here.write(f"samples/{here.progress.step}.txt", ("\n".join(lines) + "\n").encode())
-
-
-def one_reply(writer: LanguageModel, held: Dialogues, number: int, seed: int) -> str:
-    """Return what was said last in a held-out dialogue, and the model's reply."""
-    place = number * (len(held.replies) // SHOWN)
-    exchange = replace(held.fitted(held.exchange(held.replies[place])), reply="")
-    encoded = encode(prompt(exchange), writer.tokenizer)
-    room = writer.config.n_positions - len(encoded.ids)
-    if room < 1:
-        return f"{exchange.history[-1]} → (too long to reply)"
-    said = writer.generate(
-        Prompt(encoded.ids, encoded.segments),
-        max_tokens=min(TASK.stop.max_tokens, room),
-        temperature=0.7,
-        top_p=0.9,
-        seed=seed,
-        stop_ids=tuple(writer.tokenizer.specials.values()),
-        min_tokens=1,
-    )
-    return f"{exchange.history[-1] if exchange.history else '…'} → {TASK.clean(said.samples[0].text)}"

@@ -15,6 +15,7 @@ import hashlib
 import math
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -43,7 +44,6 @@ from inkfish.training.batches import Windows
 from inkfish.training.memory import Load
 from inkfish.training.ranks import Ranks, joined
 from inkfish.training.resources import available_memory, cores, keep_freed_memory, memory_advice
-from inkfish.training.run import Run
 from inkfish.training.signals import stop_on_signals
 from inkfish.weights import hub
 from inkfish.weights.checkpoint import Checkpoint
@@ -238,14 +238,14 @@ def tune(config: Config, ranks: Ranks) -> Result:
             )
             del model  # what comes now has models of its own
             if ranks.leads and not stop:
-                conclude_or_say(config, corpus, here, screen)
+                conclude_or_say(screen, lambda: conclude(config, config.model, corpus, here))
     return Result.of(here, stop, ranks)
 
 
-def conclude_or_say(config: Config, corpus: Corpus, here: Run, screen: Display) -> None:
+def conclude_or_say(screen: Display, written: Callable[[], list[str]]) -> None:
     """Write card and page; where that fails, say so: the run itself is finished and saved."""
     try:
-        screen.say("\n".join(conclude(config, config.model, corpus, here)))
+        screen.say("\n".join(written()))
     except InkfishError as error:
         screen.say(f"README.md and before-after.html were not written: {error}")
 

@@ -66,7 +66,8 @@ class Training:
     """Settings that mean the same in every recipe that trains; what has no default here has one in each."""
 
     data: tuple[Path, ...]
-    """Texts, documents (docx, odt, epub, pdf, html), tables (csv, tsv, jsonl, parquet), folders, patterns."""
+    """Texts, documents (docx, odt, epub, pdf, html), tables (csv, tsv, jsonl, parquet), folders, patterns, or
+    hf:OWNER/NAME on the Hugging Face hub."""
     _: KW_ONLY
     out: Path
     """Run folder; one that is there is gone on with."""

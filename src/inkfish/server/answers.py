@@ -18,16 +18,12 @@ from inkfish.server.service import Service
 from inkfish.server.worker import Worker
 from inkfish.server.writing import Writing
 
-__all__ = ["ERRORS", "STREAMED", "as_json", "fingerprint", "sampling", "seed_of", "streamed", "usage", "used"]
+__all__ = ["ERRORS", "as_json", "fingerprint", "sampling", "seed_of", "streamed", "usage", "used"]
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {"model": ErrorAnswer, "description": "What is wrong, in OpenAI's shape"}
 }
 """For the description of a route: what every error looks like."""
-STREAMED: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}
-"""For the description of a route that can answer by a stream."""
 
 
 def as_json(value: Any) -> Response:

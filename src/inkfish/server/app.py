@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
@@ -14,6 +15,7 @@ from inkfish.server import enter, site
 from inkfish.server.api import routers
 from inkfish.server.guards import Guard
 from inkfish.server.problems import handle_errors
+from inkfish.server.replies import chunk_schemas
 from inkfish.server.service import Service
 from inkfish.server.settings import Settings
 from inkfish.server.site import Page
@@ -53,9 +55,23 @@ def create_app(settings: Settings, *, pages: Sequence[Page] = (), service: Servi
     handle_errors(app)
     app.include_router(enter.router(settings.key))
     app.include_router(site.routes(pages))
-    for router in [] if service is None else routers(service):
-        app.include_router(router)
+    if service is not None:
+        add_api(app, service)
     for page in pages:
         if page.router is not None:
             app.include_router(page.router)
     return Guard(app, settings)
+
+
+def add_api(app: FastAPI, service: Service) -> None:
+    """Add the routes of the API, and to their description what the events of streams are."""
+    for router in routers(service):
+        app.include_router(router)
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        found = described()
+        found["components"]["schemas"] |= chunk_schemas()
+        return found
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's way to extend it

@@ -14,9 +14,10 @@ from fastapi.responses import Response
 from inkfish.errors import ContextError
 from inkfish.generate import Draft, LanguageModel, Prompt
 from inkfish.generate.jobs import Job
-from inkfish.server.answers import ERRORS, STREAMED, as_json, fingerprint, sampling, seed_of, streamed, used
+from inkfish.server.answers import ERRORS, as_json, fingerprint, sampling, seed_of, streamed, used
 from inkfish.server.logprobs import chat_listing
 from inkfish.server.problems import RequestError
+from inkfish.server.replies import ChatChunk, ChatCompletion, stream_of
 from inkfish.server.schema import ChatRequest, Message
 from inkfish.server.service import Service
 from inkfish.server.worker import Worker
@@ -44,7 +45,7 @@ def router(service: Service) -> APIRouter:
     """Return the route."""
     made = APIRouter(tags=["OpenAI"])
 
-    @made.post("/v1/chat/completions", responses=ERRORS | STREAMED)
+    @made.post("/v1/chat/completions", response_model=ChatCompletion, responses=ERRORS | stream_of(ChatChunk))
     async def chat(body: ChatRequest, request: Request) -> Response:
         """Reply to the last message; as a stream if asked for."""
         worker = await service.worker(body.model)

@@ -17,7 +17,6 @@ from inkfish.generate.jobs import Job
 from inkfish.generate.score import scoring
 from inkfish.server.answers import (
     ERRORS,
-    STREAMED,
     as_json,
     fingerprint,
     sampling,
@@ -30,6 +29,7 @@ from inkfish.server.choosing import chosen
 from inkfish.server.logprobs import Listed, listing
 from inkfish.server.problems import RequestError
 from inkfish.server.prompts import check_size, fits_alone, split_prompts
+from inkfish.server.replies import Completion, CompletionChunk, stream_of
 from inkfish.server.schema import CompletionRequest
 from inkfish.server.service import Service
 from inkfish.server.worker import Worker
@@ -69,7 +69,7 @@ def router(service: Service) -> APIRouter:
     """Return the route."""
     made = APIRouter(tags=["OpenAI"])
 
-    @made.post("/v1/completions", responses=ERRORS | STREAMED)
+    @made.post("/v1/completions", response_model=Completion, responses=ERRORS | stream_of(CompletionChunk))
     async def completions(body: CompletionRequest, request: Request) -> Response:
         """Continue a prompt, or several; as a stream if asked for."""
         worker = await service.worker(body.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inkfish.server import language, talk, train, write
+from inkfish.server import label, language, talk, train, write
 from inkfish.server.runs import Runs
 from inkfish.server.service import Service
 from inkfish.server.site import Page
@@ -12,8 +12,8 @@ from inkfish.server.site import Page
 __all__ = ["pages"]
 
 
-def pages(service: Service, runs: Path) -> list[Page]:
-    """Return all pages; `runs` is the folder of training runs."""
+def pages(service: Service, runs: Path, labels: Path) -> list[Page]:
+    """Return all pages; `runs` is the folder of training runs, `labels` the label store."""
     return [
         write.page(),
         Page("tokens", "Tokens"),
@@ -22,4 +22,5 @@ def pages(service: Service, runs: Path) -> list[Page]:
         language.summarize_page(service),
         Page("compare", "Compare"),
         train.page(service, Runs(runs)),
+        label.page(labels, runs, service=service),
     ]

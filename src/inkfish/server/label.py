@@ -15,8 +15,10 @@ from inkfish.labels.queue import Shown, answer, next_item, undo
 from inkfish.labels.records import Label, shuffled
 from inkfish.labels.store import Store
 from inkfish.server.answers import ERRORS, as_json
+from inkfish.server.candidates import add_writing
 from inkfish.server.problems import RequestError
 from inkfish.server.schema import Strict
+from inkfish.server.service import Service
 from inkfish.server.site import Page
 
 __all__ = ["page"]
@@ -53,28 +55,32 @@ class Answer(Again):
     """Seconds since 1970."""
 
 
-def page(path: Path, runs: Path = Path("runs")) -> Page:
+def page(path: Path, runs: Path = Path("runs"), *, service: Service | None = None) -> Page:
     """Return the page for one label store.
 
     Args:
         path: the store.
         runs: folder of runs that a labeller may pause.
+        service: models that write new texts to label; the store is made where it is missing.
     """
     made = APIRouter(prefix="/label", tags=["Label"], responses=ERRORS)
-    add_labelling(made, path)
+    if service is not None:
+        add_writing(made, path, service)
+    add_labelling(made, path, create=service is not None)
     add_looking(made, path, runs)
     return Page("label", "Label", router=made)
 
 
-def add_labelling(made: APIRouter, path: Path) -> None:
-    """Add what hands out items and takes answers."""
+def add_labelling(made: APIRouter, path: Path, *, create: bool) -> None:
+    """Add what hands out items and takes answers; where there may be no store yet, it is made."""
 
     @made.post("/next")
     def following(body: Who) -> Response:
         """Give the labeller's next item, the same one until it is answered; null when there is none."""
-        with Store(path) as store:
+        with Store(path, create=create) as store:
             shown = next_item(store, body.labeller)
-            return as_json({"item": None if shown is None else seen(shown)} | facts(store, body.labeller))
+            item = None if shown is None else seen(shown)
+            return as_json({"item": item, "writes": create} | facts(store, body.labeller))
 
     @made.post("/answer")
     def answered(body: Answer) -> Response:

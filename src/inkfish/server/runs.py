@@ -84,6 +84,7 @@ class Runs:
         self.command = tuple(command or (sys.executable, "-m", "inkfish", "finetune"))
         self.children: dict[str, Child] = {}
         self.starting = threading.Lock()
+        self.measuring: dict[str, subprocess.Popen[str]] = {}
 
     def place(self, name: str) -> Path:
         """Return the folder of a run, which need not exist.
@@ -147,11 +148,11 @@ class Runs:
         with suppress(FileNotFoundError):
             (self.place(name) / "texts" / file_name(file)).unlink()
 
-    def start(self, name: str, options: Sequence[str]) -> None:
-        """Begin a run.
+    def words(self, name: str, options: Sequence[str]) -> list[str]:
+        """Return the words behind the command for a run that has not begun.
 
         Raises:
-            RequestError: it has begun, has no texts, or another one trains.
+            RequestError: it has begun, or has no texts.
         """
         place = self.place(name)
         if (place / "page.json").exists() or (place / "config.toml").exists():
@@ -161,10 +162,57 @@ class Runs:
         texts = self.files(name)
         if not texts:
             raise RequestError(400, "there are no texts yet; add a file", param="name")
-        words = [*map(str, texts), "--out", str(place), *options]
+        return [*map(str, texts), "--out", str(place), *options]
+
+    def start(self, name: str, options: Sequence[str]) -> None:
+        """Begin a run.
+
+        Raises:
+            RequestError: it has begun, has no texts, or another one trains.
+        """
+        words = self.words(name, options)
         with self.starting:
             self.refuse_two()
+            self.end_measuring()
             self.launch(name, words)
+
+    def measure(self, name: str, options: Sequence[str]) -> dict[str, Any]:
+        """Return the trainer's plan of a run: time on this machine, memory, advice. Nothing begins.
+
+        A later measurement, or a run that starts, puts an end to this one.
+
+        Raises:
+            RequestError: the run has begun, has no texts, or can't be planned, in the trainer's words.
+        """
+        place, words = self.place(name), self.words(name, options)
+        with self.starting:
+            self.end_measuring()
+            (place / "plan.json").unlink(missing_ok=True)
+            process = self.measuring[name] = subprocess.Popen(
+                [*self.command, *words, "--plan"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+        said = process.communicate()[0].splitlines()
+        with self.starting:
+            if self.measuring.get(name) is process:
+                del self.measuring[name]
+        plan = read_json(place / "plan.json")
+        if process.returncode or not plan:
+            why = next((line for line in reversed(said) if line.startswith("inkfish: ")), "it was given up")
+            why = why.removeprefix("inkfish: ").replace(f"{place}/", "")
+            raise RequestError(400, why, param="name", code="not_measured")
+        return plan
+
+    def end_measuring(self) -> None:
+        """End a measurement that is going on."""
+        while self.measuring:
+            _, process = self.measuring.popitem()
+            process.kill()
+            process.wait()
 
     def resume(self, name: str) -> None:
         """Go on with a run that was begun here.
@@ -221,6 +269,7 @@ class Runs:
 
     def close(self) -> None:
         """Have all children save, and wait for them."""
+        self.end_measuring()
         for name, child in list(self.children.items()):
             if child.process.poll() is None and not child.pausing:
                 self.pause(name)
@@ -240,7 +289,7 @@ class Runs:
                 return "pausing" if child.pausing else "training"
             del self.children[name]
             write_json(place / "page.json", read_json(place / "page.json") | {"ended": code})
-        if held_by_another(place):
+        if name not in self.measuring and held_by_another(place):
             return "elsewhere"
         page = read_json(place / "page.json")
         match page.get("ended"):

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 __all__ = [
+    "AttentionRequest",
     "ChatRequest",
     "CompletionRequest",
     "DetokenizeRequest",
@@ -175,6 +176,17 @@ class ScoreRequest(Strict):
     """Likeliest tokens to list at each place."""
     stride: Annotated[int, Field(ge=1)] | None = None
     """How far the window moves in a text longer than the context; by default half of it."""
+
+
+class AttentionRequest(Strict):
+    """POST /attention."""
+
+    model: Name | None = None
+    text: str | Annotated[list[Id], Field(min_length=1)]
+    from_start: bool = False
+    """Put the end token before the text, as a text begins."""
+    layer: Count = 0
+    """Which layer, from 0."""
 
 
 class NextRequest(Strict):

@@ -1,21 +1,31 @@
-"""Looking inside: texts to tokens and back, how likely a text is, and what could come next."""
+"""Looking inside: texts to tokens and back, how likely a text is, what could come next, where heads look."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Generator
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from numpy.typing import NDArray
 
 from inkfish.engine import check_ids, check_whole
 from inkfish.errors import ContextError, SettingError
 from inkfish.generate import LanguageModel, Prompt, ScoredToken
-from inkfish.generate.score import scoring, summary
+from inkfish.generate.attention import attentions
+from inkfish.generate.score import scoring, summary, token_texts
 from inkfish.server.answers import ERRORS, as_json
 from inkfish.server.logprobs import FLOOR
 from inkfish.server.prompts import check_size
-from inkfish.server.schema import DetokenizeRequest, NextRequest, ScoreRequest, TokenizeRequest
+from inkfish.server.replies import Detokenized, Next, ScoreReply, Tokenized
+from inkfish.server.schema import (
+    AttentionRequest,
+    DetokenizeRequest,
+    NextRequest,
+    ScoreRequest,
+    TokenizeRequest,
+)
 from inkfish.server.service import Service
 from inkfish.server.writing import Writing
 
@@ -29,7 +39,7 @@ def router(service: Service) -> APIRouter:
     """Return the routes."""
     made = APIRouter(tags=["Inside"], responses=ERRORS)
 
-    @made.post("/tokenize")
+    @made.post("/tokenize", response_model=Tokenized)
     async def tokenize(body: TokenizeRequest) -> Response:
         """Turn a text into token ids."""
         worker = await service.worker(body.model)
@@ -39,14 +49,14 @@ def router(service: Service) -> APIRouter:
         context = worker.model.config.n_positions
         return as_json({"count": len(ids), "max_model_len": context, "tokens": ids} | texts)
 
-    @made.post("/detokenize")
+    @made.post("/detokenize", response_model=Detokenized)
     async def detokenize(body: DetokenizeRequest) -> Response:
         """Turn token ids into a text."""
         worker = await service.worker(body.model)
         check_ids(body.tokens, worker.model.config, param="tokens")
         return as_json({"prompt": worker.model.tokenizer.decode(body.tokens)})
 
-    @made.post("/score")
+    @made.post("/score", response_model=ScoreReply)
     async def score(body: ScoreRequest, request: Request) -> Response:
         """Say how likely a text is, token by token."""
         worker = await service.worker(body.model)
@@ -58,7 +68,27 @@ def router(service: Service) -> APIRouter:
         work = scoring(model.backend, model.tokenizer, ids, start=start, top=body.top, stride=stride)
         return as_json(scored(await service.do(request, worker, work), model, stride))
 
-    @made.post("/next")
+    @made.post("/attention")
+    async def attention(body: AttentionRequest, request: Request) -> Response:
+        """Say where the heads of a layer look: for each head and token the weights of the tokens up to it."""
+        worker = await service.worker(body.model)
+        model = worker.model
+        ids = await service.prepared(len(body.text), lambda: ids_of(body.text, model))
+        if body.from_start and model.tokenizer.end is not None:
+            ids = [model.tokenizer.end, *ids]
+        check_whole("layer", body.layer, 0, model.config.n_layer - 1)
+        *_, weights = await service.do(request, worker, layers(model, ids, body.layer))
+        texts = token_texts(ids, model.tokenizer)
+        return as_json(
+            {
+                "tokens": [{"id": i, "text": text} for i, text in zip(ids, texts, strict=True)],
+                "layer": body.layer,
+                "layers": model.config.n_layer,
+                "weights": [[rows[t, : t + 1].tolist() for t in range(len(ids))] for rows in weights],
+            }
+        )
+
+    @made.post("/next", response_model=Next)
     async def following(body: NextRequest, request: Request) -> Response:
         """Say which tokens are the likeliest to come next."""
         worker = await service.worker(body.model)
@@ -71,6 +101,15 @@ def router(service: Service) -> APIRouter:
         )
 
     return made
+
+
+def layers(model: LanguageModel, ids: list[int], last: int) -> Generator[NDArray[Any] | None]:
+    """Yield for each layer before the last one wanted nothing, so that others get their turn; then its weights."""
+    for number, weights in enumerate(attentions(model, ids)):
+        if number == last:
+            yield weights.astype(float).round(5)
+            return
+        yield None
 
 
 def next_job(body: NextRequest, model: LanguageModel) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,9 +25,9 @@ from inkfish.server.schema import Strict
 from inkfish.server.service import Service
 from inkfish.server.site import Page
 from inkfish.tokenizer import Tokenizer
-from inkfish.weights import facts, hub
+from inkfish.weights import hub
 
-__all__ = ["page"]
+__all__ = ["page", "timing"]
 
 Opening = Annotated[str, Field(max_length=500)]
 BATCH = 8
@@ -128,6 +129,12 @@ def add_training(made: APIRouter, service: Service, runs: Runs) -> None:
         """Read the texts, and say what training on them means."""
         return as_json(await asyncio.to_thread(planned, service, runs, body))
 
+    @made.post("/measure")
+    async def measure(body: Recipe) -> Response:
+        """Measure on this machine how long training would take, and say what memory it needs."""
+        options = body.options(source_of(service, body.model))
+        return as_json(timing(await asyncio.to_thread(runs.measure, body.name, options)))
+
     @made.post("/start")
     def start(body: Recipe) -> Response:
         """Begin."""
@@ -208,6 +215,18 @@ def planned(service: Service, runs: Runs, body: Recipe) -> dict[str, Any]:
         "parameters": config.parameters,
         "context": config.n_positions,
         "steps": max(1, math.ceil(body.epochs * tokens / (BATCH * min(config.n_positions, max(1, tokens))))),
-        "gibibytes": facts.memory_to_train(config, batch=4) / 2**30,
         "short": tokens < config.n_positions,
+    }
+
+
+def timing(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the trainer's plan adds to ours: seconds and bytes, as its command shows them."""
+    each = plan["seconds_an_epoch"]
+    return {
+        "steps": plan["steps"],
+        "seconds_each": each,
+        "seconds": each * plan["steps"] * plan["tokens_a_step"] / plan["tokens"],
+        "memory": plan["memory"],
+        "available": plan["available"],
+        "advice": plan["advice"],
     }

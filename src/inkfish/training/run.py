@@ -245,11 +245,17 @@ class Run:
         }
         self.metrics.log(record | ({"skipped": step.batch} if step.skipped else {}))
 
-    def evaluated(self, scores: Mapping[str, float], mean: float) -> bool:
-        """Note a validation and return whether it was the best one so far."""
+    def evaluated(self, scores: Mapping[str, float], mean: float, **beside: float) -> bool:
+        """Note a validation and return whether it was the best one so far.
+
+        Args:
+            scores: bits a byte of each kind of held-out text.
+            mean: of them.
+            **beside: what else was measured, for the log.
+        """
         step = self.progress.step
         best = self.progress.best is None or mean < self.progress.best
-        self.metrics.log({"step": step, "validation": mean, "bits_per_byte": dict(scores)})
+        self.metrics.log({"step": step, "validation": mean, "bits_per_byte": dict(scores)} | beside)
         self.progress = replace(self.progress, evaluated=step, best=mean if best else self.progress.best)
         return best
 

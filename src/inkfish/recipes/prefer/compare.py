@@ -55,13 +55,15 @@ class Config(Prompting):
     skip: int = 0
     """Prompts left out at the beginning of the order."""
     best_of: int = 1
-    """Let the model write so many responses and the reward choose one."""
+    """Let the model write so many responses and the reward choose one; of a frontier, the most."""
     reward: str | None = None
-    """What chooses where best_of is above 1."""
+    """What chooses where best_of is above 1; of a frontier, the reward that was learned from."""
+    frontier: tuple[Path, ...] = ()
+    """Draw reward over divergence for all checkpoints of these runs (repeatable), and best-of-n, instead."""
     tie: float = 0.0
     """Scores that differ by no more than this are a tie."""
     out: Path | None = None
-    """Write the report and every pair to this JSON file."""
+    """Write the report and every pair to this JSON file; a frontier with a picture and a table beside it."""
     store: Path | None = None
     """Also put the pairs into this label store, for people."""
 
@@ -71,6 +73,8 @@ class Config(Prompting):
         check_real(self, {"tie": (0, 1e9)})
         if self.best_of > 1 and self.reward is None:
             raise SettingError("best_of needs a reward to choose by; name it", param="reward")
+        if self.frontier and self.reward is None:
+            raise SettingError("a frontier needs the reward that was learned from; name it", param="reward")
         if not self.judge:
             raise SettingError("there is no judge; name one", param="judge")
 

@@ -62,7 +62,7 @@ def stages(config: Config, folder: Path) -> dict[str, Callable[[], Any]]:
         name: getattr(config, name)
         for name in ("data", "model", "query_tokens", "tokens", "temperature", "per_document", "whole")
     }
-    shared |= {name: getattr(config, name) for name in ("encoding", "field", "template", "truncate")}
+    shared |= {name: getattr(config, name) for name in ("encoding", "field", "template", "truncate", "split")}
     shared |= {name: getattr(config, name) for name in ("not_before", "penalty", "threads", "seed")}
     store, rewarded = folder / "labels.sqlite", folder / "reward"
 

@@ -43,6 +43,7 @@ REAL = {
 }
 MAY_CHANGE: tuple[str, ...] = (
     "data",
+    "split",
     "out",
     "threads",
     "save_every",

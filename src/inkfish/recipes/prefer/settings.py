@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
+from typing import get_args
 
 from inkfish.backends import Backend, native
 from inkfish.backends.torch import TorchBackend
@@ -14,8 +15,8 @@ from inkfish.data.documents import Rules
 from inkfish.errors import ContextError, SettingError
 from inkfish.model import GPT2
 from inkfish.preferences.truncation import Truncation
-from inkfish.recipes.limits import check_real, check_whole
-from inkfish.recipes.prefer.queries import Query, read_queries
+from inkfish.recipes.limits import check_choices, check_real, check_whole
+from inkfish.recipes.prefer.queries import Query, Split, read_queries
 from inkfish.tokenizer import Tokenizer
 from inkfish.weights.checkpoint import Checkpoint
 
@@ -51,6 +52,8 @@ class Prompting:
     """Most prompts of one document."""
     whole: bool = False
     """Take each document (or row, or line) as a prompt, as it is."""
+    split: Split = "all"
+    """train takes four texts of five, held-out the fifth; which ones these are depends on them alone."""
     encoding: str | None = None
     """Of text files, as Python names it; by default it is detected."""
     field: str = "text"
@@ -71,6 +74,7 @@ class Prompting:
     def __post_init__(self) -> None:
         check_whole(self, WHOLE)
         check_real(self, REAL)
+        check_choices(self, {"split": get_args(Split)})
         if not self.data:
             raise SettingError("there are no data; name at least one text file", param="data")
         if self.truncate is not None and self.not_before >= self.tokens:
@@ -112,6 +116,7 @@ class Prompting:
             per_document=self.per_document,
             whole=self.whole,
             rules=Rules(encoding=self.encoding, field=self.field, template=self.template),
+            split=self.split,
             seed=self.seed,
             say=say,
         )

@@ -1,5 +1,6 @@
 // The Label page: one item at a time, by keys or fingers; an answer counts once the server has it on its disk.
 import { get, post } from "./ask.js";
+import { offer } from "./openings.js";
 
 const $ = (id) => document.getElementById(id);
 const KEY = "inkfish.labeller";
@@ -73,7 +74,10 @@ async function next() {
   const found = await surely("/label/next", { labeller });
   item = found.item;
   progress(found);
+  if (found.writes) offer(!found.items, () => guarded(next));
   show();
+  $("nothing").hidden = found.items > 0;
+  $("finished").hidden ||= !found.items;
 }
 
 async function guarded(act) {

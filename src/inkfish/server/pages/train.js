@@ -11,6 +11,7 @@ let tables = [];
 let kept = [];       // files of the run that is put together
 let watched = null;  // { name, began, records }
 let timer = 0;
+let measured = 0;    // plans that were measured; only the last one is shown
 
 function tell(error) { $("trouble").textContent = error ? error.message ?? String(error) : ""; }
 
@@ -24,6 +25,8 @@ function element(kind, text, ...children) {
 function size(bytes) {
   return bytes < 1e6 ? `${number.format(Math.ceil(bytes / 1000))} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
+
+function gibibytes(bytes) { return (bytes / 2 ** 30).toFixed(1); }
 
 function duration(seconds) {
   if (seconds < 90) return `${Math.round(seconds)} s`;
@@ -80,10 +83,15 @@ function showFiles() {
   }));
   $("columns").hidden = !kept.some((file) => tables.some((kind) => file.name.toLowerCase().replace(/\.gz$/, "").endsWith(kind)));
   $("name").readOnly = kept.length > 0;
-  $("plan").hidden = true;
+  hidePlan();
 }
 
 // --- plan
+
+function hidePlan() {
+  $("plan").hidden = true;
+  measured++;
+}
 
 function recipe() {
   return {
@@ -103,18 +111,40 @@ async function showPlan() {
       Tokens: `${number.format(plan.tokens)} each time the texts are read, ${number.format(plan.held_out)} held out to check`,
       Model: `${number.format(plan.parameters)} parameters, context ${number.format(plan.context)} tokens`,
       Steps: `about ${number.format(plan.steps)}`,
-      Memory: `about ${plan.gibibytes.toFixed(1)} GiB`,
-      Time: "measured in the first seconds, then shown here",
+      Time: "measuring on this machine…",
+      Memory: "measuring…",
     };
-    $("facts").replaceChildren(...Object.entries(facts).flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
+    showFacts(facts);
     const notes = [...plan.notes];
     if (plan.near_duplicates) notes.push(`Left out because they say nearly the same as another part: ${number.format(plan.near_duplicates)}`);
     if (plan.short) notes.push("This is very little text. The model will soon know it by heart; more would be better.");
     $("notes").replaceChildren(...notes.map((note) => element("li", note)));
     $("plan").hidden = false;
     $("start").focus();
+    measure(facts);
   } catch (error) { tell(error); }
   $("show-plan").disabled = false;
+}
+
+function showFacts(facts) {
+  $("facts").replaceChildren(...Object.entries(facts).flatMap(([name, text]) => [element("dt", name), element("dd", text)]));
+}
+
+async function measure(facts) {
+  const mine = ++measured;
+  try {
+    const found = await post("/train/measure", recipe());
+    if (mine !== measured) return;
+    facts.Steps = number.format(found.steps);
+    facts.Time = `about ${duration(found.seconds_each)} each time the texts are read, ${duration(found.seconds)} altogether; measured on this machine`;
+    facts.Memory = `about ${gibibytes(found.memory)} GiB${found.available === null ? "" : `; ${gibibytes(found.available)} GiB are free`}`;
+    $("notes").append(...found.advice.map((note) => element("li", note)));
+  } catch (error) {
+    if (mine !== measured) return;
+    facts.Time = `not measured: ${error.message}`;
+    delete facts.Memory;
+  }
+  showFacts(facts);
 }
 
 // --- a run
@@ -284,7 +314,7 @@ for (const kind of ["dragleave", "drop"]) $("drop").addEventListener(kind, () =>
 $("drop").addEventListener("drop", (event) => { event.preventDefault(); add([...event.dataTransfer.files]).catch(tell); });
 $("files").addEventListener("change", () => add([...$("files").files]).catch(tell));
 for (const form of ["texts", "how"]) $(form).addEventListener("submit", (event) => event.preventDefault());
-$("how").addEventListener("input", () => { $("plan").hidden = true; });
+$("how").addEventListener("input", hidePlan);
 $("show-plan").addEventListener("click", showPlan);
 $("start").addEventListener("click", async () => {
   tell(null);
