@@ -19,12 +19,14 @@ nano: $(VENV)/.test ## train a small model on a text file in about three minutes
 # People label on the page of `inkfish serve` instead of `prefer simulate`.
 OUT ?= runs/prefer
 PREFER := $(BIN)/inkfish prefer
-prefer: $(VENV)/.test ## learn a preference from labels: make prefer DATA=stories/ HELD_OUT=held-out/
-	$(PREFER) sample $(or $(DATA),$(error give texts: make prefer DATA=stories/ HELD_OUT=held-out/)) --store $(OUT)/labels.sqlite --recipe recipes/prefer-sentiment.toml
-	$(PREFER) simulate --store $(OUT)/labels.sqlite --recipe recipes/prefer-sentiment.toml
-	$(PREFER) reward --store $(OUT)/labels.sqlite --out $(OUT)/reward --recipe recipes/prefer-sentiment.toml
-	$(PREFER) optimize $(DATA) --store $(OUT)/labels.sqlite --reward $(OUT)/reward --out $(OUT)/policy --recipe recipes/prefer-sentiment.toml
-	$(PREFER) compare $(HELD_OUT) --model $(OUT)/policy --out $(OUT)/report.json --recipe recipes/prefer-sentiment.toml
+SENTIMENT := --recipe recipes/prefer-sentiment.toml
+LABELS := --store $(OUT)/labels.sqlite
+prefer: $(VENV)/.test ## learn a preference from labels, half an hour: make prefer DATA=stories/
+	$(PREFER) sample $(or $(DATA),$(error give texts: make prefer DATA=stories/)) $(LABELS) $(SENTIMENT)
+	$(PREFER) simulate $(LABELS) $(SENTIMENT)
+	$(PREFER) reward $(LABELS) --out $(OUT)/reward $(SENTIMENT)
+	$(PREFER) optimize $(DATA) $(LABELS) --reward $(OUT)/reward --out $(OUT)/policy $(SENTIMENT)
+	$(PREFER) compare $(DATA) --model $(OUT)/policy --out $(OUT)/report.json $(SENTIMENT)
 
 test: $(VENV)/.test ## the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not long and not browser"

@@ -669,7 +669,7 @@ def test_held_out_texts_are_never_learned_from(made: Path, tmp_path: Path) -> No
         return {query.ids for query in found}
 
     for whole in (False, True):
-        settings = {"whole": whole, "query_tokens": 26}
+        settings: dict[str, Any] = {"whole": whole, "query_tokens": 26}
         train, held, every = (asked(split, **settings) for split in ("train", "held-out", "all"))
         assert train | held == every
         assert not train & held
