@@ -25,8 +25,28 @@ FIELDS += [
     "choices",
     "slide",
 ]
-FIELDS += ["messages", "tools", "suffix", "user", "truncation", "text", "tokens", "top", "stride", "layer", "model"]
-PATHS = ["/v1/completions", "/v1/chat/completions", "/tokenize", "/detokenize", "/score", "/next", "/attention"]
+FIELDS += [
+    "messages",
+    "tools",
+    "suffix",
+    "user",
+    "truncation",
+    "text",
+    "tokens",
+    "top",
+    "stride",
+    "layer",
+    "model",
+]
+PATHS = [
+    "/v1/completions",
+    "/v1/chat/completions",
+    "/tokenize",
+    "/detokenize",
+    "/score",
+    "/next",
+    "/attention",
+]
 ODD: list[Any] = [
     0,
     -1,

@@ -82,7 +82,7 @@ class ReferenceBackend:
         )
 
     def attention_weights(self, x: Array, i: int, slot: Slot) -> Array:
-        """Put keys and values of T new positions into the slot; how much each attends to all (H, T, total)."""
+        """Cache keys and values of T new positions; return how much each attends to all (H, T, total)."""
         heads, size, past, total = (
             self.config.n_head,
             self.config.head_size,

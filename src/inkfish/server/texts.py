@@ -104,7 +104,7 @@ def router(service: Service) -> APIRouter:
 
 
 def layers(model: LanguageModel, ids: list[int], last: int) -> Generator[NDArray[Any] | None]:
-    """Yield for each layer before the last one wanted nothing, so that others get their turn; then its weights."""
+    """Yield nothing for each layer before the one wanted, so that others get their turn; then its weights."""
     for number, weights in enumerate(attentions(model, ids)):
         if number == last:
             yield weights.astype(float).round(5)
