@@ -147,7 +147,7 @@ def test_what_a_finished_run_leaves(
 
 def test_dialogues_that_leave_no_room_are_not_shown(base: str, tmp_path: Path) -> None:
     """In the base model's form they are longer than in the tuned one's."""
-    talks = [replace(talk, personas=(("I " + "x" * 40,), ("I " + "y" * 40,))) for talk in TALKS]
+    talks = [replace(talk, personas=(("I " + "x" * 58,), ("I " + "y" * 58,))) for talk in TALKS]
     rows = [{"turns": talk.turns, "personas": talk.personas} for talk in talks]
     (tmp_path / "talks.jsonl").write_text("\n".join(map(json.dumps, rows)))
     result = run(config(base, tmp_path / "talks.jsonl", tmp_path / "run", steps=1))
