@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet -c constraints.txt
 SOURCES := pyproject.toml constraints.txt CMakeLists.txt $(shell find src -type f -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: demo nano prefer test test-all test-browser test-long check bench soak docs clean
+.PHONY: demo nano prefer prefer-full test test-all test-browser test-long check bench soak docs clean
 
 # Its seed was picked by reading what fourteen of them write.
 demo: $(VENV)/.core ## install the core, then write with the starter
@@ -16,17 +16,33 @@ nano: $(VENV)/.test ## train a small model on a text file in about three minutes
 	$(BIN)/inkfish pretrain $(or $(TEXT),$(error give a text: make nano TEXT=file.txt)) --recipe recipes/nano.toml --out runs/nano
 	$(BIN)/inkfish write "" --model runs/nano --max-tokens 200
 
-# People label on the page of `inkfish serve` instead of `prefer simulate`.
+# People label on the page of `inkfish prefer label` instead of `simulate`. All goes on where it was stopped.
 OUT ?= runs/prefer
 PREFER := $(BIN)/inkfish prefer
 SENTIMENT := --recipe recipes/prefer-sentiment.toml
 LABELS := --store $(OUT)/labels.sqlite
+LEARN = $(PREFER) optimize $(DATA) $(LABELS) $(SENTIMENT)
+COMPARE = $(PREFER) compare $(DATA) $(SENTIMENT)
 prefer: $(VENV)/.test ## learn a preference from labels, half an hour: make prefer DATA=stories/
 	$(PREFER) sample $(or $(DATA),$(error give texts: make prefer DATA=stories/)) $(LABELS) $(SENTIMENT)
 	$(PREFER) simulate $(LABELS) $(SENTIMENT)
 	$(PREFER) reward $(LABELS) --out $(OUT)/reward $(SENTIMENT)
-	$(PREFER) optimize $(DATA) $(LABELS) --reward $(OUT)/reward --out $(OUT)/policy $(SENTIMENT)
-	$(PREFER) compare $(DATA) --model $(OUT)/policy --out $(OUT)/report.json $(SENTIMENT)
+	$(LEARN) --reward $(OUT)/reward --out $(OUT)/policy
+	$(COMPARE) --model $(OUT)/policy --out $(OUT)/report.json
+
+# A line that begins with - may fail: guards stop the run without a penalty, and rewards of too few labels.
+FEWER := 150 300 600 1200
+prefer-full: prefer ## and RLOO, DPO, no KL penalty, best-of-n, fewer labels, the frontier: three hours
+	$(LEARN) --reward $(OUT)/reward --out $(OUT)/rloo --algorithm rloo --epochs 2 --lr 6e-5
+	$(LEARN) --out $(OUT)/dpo --algorithm dpo --batch 32 --minibatch 32 --episodes 4480
+	$(LEARN) --reward $(OUT)/reward --out $(OUT)/weak --kl 0.03 --kl-target 0 --stop-kl 50
+	-$(LEARN) --reward $(OUT)/reward --out $(OUT)/free --kl 0 --kl-target 0 --episodes 4096
+	$(COMPARE) $(foreach run,policy rloo dpo weak free,--frontier $(OUT)/$(run)) --reward $(OUT)/reward \
+	  --best-of 64 --count 256 --out $(OUT)/frontier.json
+	-for n in $(FEWER); do \
+	  $(PREFER) reward $(LABELS) --out $(OUT)/reward-$$n $(SENTIMENT) --limit $$n --batch 8 --epochs 2 && \
+	  $(LEARN) --reward $(OUT)/reward-$$n --out $(OUT)/policy-$$n && \
+	  $(COMPARE) --model $(OUT)/policy-$$n --out $(OUT)/report-$$n.json; done
 
 test: $(VENV)/.test ## the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not long and not browser"
