@@ -129,6 +129,14 @@ def test_a_model_that_ends_with_a_sentence_does_so_here_too(server: Any, alone: 
     assert answer["usage"]["completion_tokens"] == expected.usage.completion_tokens < 40
 
 
+def test_a_text_that_may_not_end_has_all_its_tokens(server: Any) -> None:
+    likely = {"0": 100}
+    assert ask(server, logit_bias=likely, max_tokens=9)["usage"]["completion_tokens"] == 1
+    answer = ask(server, logit_bias=likely, max_tokens=9, ignore_eos=True)
+    assert answer["usage"]["completion_tokens"] == 9
+    assert answer["choices"][0]["finish_reason"] == "length"
+
+
 def test_defaults_are_openais(server: Any) -> None:
     assert ask(server, logit_bias={"0": -100})["usage"]["completion_tokens"] == 16
 

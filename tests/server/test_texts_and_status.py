@@ -15,7 +15,7 @@ from inkfish.errors import ModelError
 from inkfish.generate import LanguageModel
 from inkfish.generate.attention import attentions
 from inkfish.server import How
-from inkfish.server.models import Models, named
+from inkfish.server.models import FRESH, Models, named
 from inkfish.server.problems import RequestError
 from inkfish.weights import facts, read
 
@@ -207,11 +207,14 @@ def test_runs_are_models_and_are_loaded_anew_when_they_change(folder: Path, tmp_
         first = await models.worker("poems")
         assert await models.worker("poems") is first
         utime(checkpoint / "config.json", (2e9, 2e9))
+        assert await models.worker("poems") is first, "nobody has looked again yet"
+        await asyncio.sleep(FRESH)
         assert await models.worker("poems") is not first
         for name in ("empty", "../poems", "poems/checkpoints/7", ""):
             with pytest.raises(RequestError, match="no model of this name"):
                 await models.worker(name)
         (checkpoint / "model.safetensors").write_bytes(b"damaged")
+        models.looked.clear()
         with pytest.raises(RequestError, match="can't be loaded") as damaged:
             await models.worker("poems")
         assert str(tmp_path) not in damaged.value.message

@@ -156,6 +156,8 @@ def job_of(
         max_tokens=default if body.max_tokens is None else max(1, body.max_tokens),
         seed=seed,
         stop=body.stop or (),
+        stop_ids=() if body.ignore_eos else None,
+        end_at_sentence=False if body.ignore_eos else None,
         slide=bool(body.slide) or body.max_tokens == 0,
         top=body.logprobs or 0,
         **sampling(body),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from inkfish.weights import facts, hub, read
 
 __all__ = ["Entry", "How", "Models", "half_of_memory", "named"]
 
+FRESH = 1.0
+"""Seconds for which a model's files are taken to be as they were when somebody last looked."""
 BYTES = {None: 4, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
 
 
@@ -79,6 +82,8 @@ class Models:
         """By the model's source."""
         self.sizes: dict[str, int] = {}
         self.loaded: dict[str, Entry] = {}
+        self.looked: dict[str, tuple[float, Entry]] = {}
+        """Entries by name, and when they were made."""
         self.loading = asyncio.Lock()
         self.closed = False
 
@@ -94,7 +99,20 @@ class Models:
         return [*self.sources, *(name for name in written if name not in self.sources)]
 
     def entry(self, name: str) -> Entry:
-        """Return the model of that name.
+        """Return the model of that name, as it lies on the disk; looks there once in a second at most.
+
+        Raises:
+            RequestError: there is none.
+        """
+        now = time.monotonic()
+        when, entry = self.looked.get(name, (-FRESH, None))
+        if entry is None or now - when >= FRESH:
+            entry = self.look(name)
+            self.looked[name] = now, entry
+        return entry
+
+    def look(self, name: str) -> Entry:
+        """Return the model of that name as it lies on the disk now.
 
         Raises:
             RequestError: there is none.

@@ -94,6 +94,8 @@ class CompletionRequest(Sampled):
     suffix: None = None
     slide: bool | None = None
     """Further setting: write on past the context, whose last half is read again each time it is full."""
+    ignore_eos: bool | None = None
+    """Further setting: neither the end token nor the end of a sentence ends the text before max_tokens."""
     choices: Annotated[list[StopString], Field(min_length=2, max_length=128)] | None = None
     """Further setting: write nothing; return these continuations with their log-probabilities."""
 

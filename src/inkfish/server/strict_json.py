@@ -13,6 +13,7 @@ DEEPEST = 64
 LONGEST_NUMBER = 400
 LINE_ENDS = {code: f"\\u{code:04x}" for code in (0x85, 0x2028, 0x2029)}
 """Line ends of Unicode, which JSON lets stand: clients that split a stream by them would lose its frames."""
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 OPENING = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{\]}]', re.DOTALL)
 
 
@@ -53,8 +54,8 @@ def dumps(value: Any) -> str:
     Raises:
         ValueError: a number that is not finite, which is the caller's mistake.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.translate(LINE_ENDS)
+    text = ENCODER.encode(value)
+    return text if text.isascii() else text.translate(LINE_ENDS)
 
 
 def check_depth(text: str) -> None:
