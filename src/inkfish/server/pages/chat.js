@@ -111,12 +111,14 @@ async function answer() {
       place.textContent = said(last);
     }
   } catch (error) { if (error.name !== "AbortError") tell(error); }
+  const silent = !said(last) && !controller.signal.aborted;
   if (!said(last)) {
     last.versions.splice(last.chosen, 1);
     last.chosen = last.versions.length - 1;
     if (!last.versions.length) state.turns.pop();
   }
   show();
+  if (silent && !$("trouble").textContent) tell("The model said nothing. “Another answer” asks it again.");
   $("say").focus();
 }
 
@@ -125,6 +127,7 @@ async function suggest() {
   $("suggest").disabled = true;
   try {
     const { suggestions } = await post("/chat/suggest", { model: $("model").value, messages: messages(), n: 3 });
+    if (!suggestions.length) tell("Nothing came to the model’s mind. Try again.");
     $("suggestions").replaceChildren(...suggestions.map((text) => {
       const button = element("button", { type: "button", textContent: text });
       button.addEventListener("click", () => { $("say").value = text; $("suggestions").replaceChildren(); $("say").focus(); });

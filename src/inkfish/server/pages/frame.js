@@ -1,4 +1,4 @@
-// What every page has: the choice of colours.
+// What every page has: the choice of colours, and a navigation that shows where one is.
 const names = { "": "as the system has them", light: "light", dark: "dark" };
 const order = ["", "light", "dark"];
 const button = document.getElementById("theme");
@@ -18,3 +18,10 @@ button.addEventListener("click", () => {
   localStorage.setItem("theme", theme);
   show(theme);
 });
+
+// On a phone the navigation is one row that scrolls: the page that is open shall be seen in it.
+const here = document.querySelector("nav [aria-current]");
+if (here) {
+  const row = here.parentElement;
+  row.scrollLeft = here.offsetLeft - row.offsetLeft - (row.clientWidth - here.offsetWidth) / 2;
+}

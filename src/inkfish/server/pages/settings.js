@@ -3,7 +3,7 @@ import { get } from "./ask.js";
 
 export const SLIDERS = [
   { name: "max_tokens", label: "Length", hint: "tokens", min: 1, max: 500, step: 1, value: 100 },
-  { name: "temperature", label: "Temperature", hint: "low is tame, high is wild", min: 0, max: 2, step: 0.05, value: 0.8 },
+  { name: "temperature", label: "Temperature", hint: "tame to wild", min: 0, max: 2, step: 0.05, value: 0.8 },
   { name: "top_p", label: "Top p", hint: "1 is off", min: 0, max: 1, step: 0.01, value: 0.95 },
   { name: "top_k", label: "Top k", hint: "0 is off", min: 0, max: 200, step: 1, value: 0 },
   { name: "min_p", label: "Min p", hint: "0 is off", min: 0, max: 1, step: 0.01, value: 0 },

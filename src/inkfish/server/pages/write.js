@@ -1,6 +1,7 @@
 // The Write page: one box, completions at the cursor, alternatives, suggestions, and every version kept.
 import { stream } from "./ask.js";
 import { Reader } from "./listen.js";
+import { roving } from "./roving.js";
 import { PRESETS, download, keep, kept, models, presets, sliders } from "./settings.js";
 
 const $ = (id) => document.getElementById(id);
@@ -36,6 +37,7 @@ function element(kind, properties, ...children) {
 
 const knobs = sliders($("sliders"), ["max_tokens", "temperature", "top_p", "top_k", "min_p", "repetition_penalty"], changed);
 $("sliders").append(numberOfAlternatives());
+$("finer-sliders").append(...["top_p", "top_k", "min_p", "repetition_penalty"].map((name) => $(name).parentElement));
 const styles = presets($("preset"), knobs, changed);
 
 function numberOfAlternatives() {
@@ -255,7 +257,7 @@ async function continuations(body, show) {
   }
   if (controller === mine) { controller = null; busy(false); }
   if (lastSeed !== null) {
-    $("again").hidden = false;
+    $("again").hidden = $("seed").value === String(lastSeed);
     $("again").textContent = `Use ${lastSeed} again`;
   }
   return texts;
@@ -282,22 +284,25 @@ async function completeHere(body, caret) {
     box.scrollTop = tail ? box.scrollTop : box.scrollHeight;
   });
   box.readOnly = false;
-  if (text) insert(caret, text, "written", head, tail);
+  if (text) goTo(branch(caret, text, "written", head, tail));
   box.focus();
 }
 
-function insert(caret, text, label, head = box.value.slice(0, caret), tail = box.value.slice(caret)) {
-  const end = caret + text.length;
-  goTo(node(current, head + text + tail, end, label));
+function branch(caret, text, label, head = box.value.slice(0, caret), tail = box.value.slice(caret)) {
+  return node(current, head + text + tail, caret + text.length, label);
 }
 
 async function completeBeside(body, caret) {
+  const text = box.value;
   const cards = Array.from({ length: body.n }, (_, i) => {
     const card = element("button", { type: "button", className: "alternative", textContent: "…" });
     card.dataset.number = `${i + 1}`;
     card.addEventListener("click", () => {
       if (!card.dataset.text) return;
-      insert(caret, card.dataset.text, `alternative ${i + 1}`);
+      noteEdit();
+      // the others stay as branches
+      const made = cards.map((each, k) => each.dataset.text ? branch(caret, each.dataset.text, `alternative ${k + 1}`) : 0);
+      goTo(made[i]);
       $("alternatives").replaceChildren();
       controller?.abort();
       box.focus();
@@ -305,8 +310,8 @@ async function completeBeside(body, caret) {
     return card;
   });
   $("alternatives").replaceChildren(...cards);
-  await continuations(body, (index, text) => { cards[index].textContent = text; cards[index].dataset.text = text; });
-  if (!box.matches(":focus")) cards[0].focus();
+  await continuations(body, (index, grown) => { cards[index].textContent = grown.trimStart(); cards[index].dataset.text = grown; });
+  if (box.value === text && cards[0].isConnected) cards[0].focus();
 }
 
 // --- suggestions
@@ -342,7 +347,7 @@ function showSuggestions() {
 function take(i) {
   const { at, texts } = suggesting;
   dismiss();
-  insert(at, texts[i], "suggestion");
+  goTo(branch(at, texts[i], "suggestion"));
   box.focus();
 }
 
@@ -383,6 +388,8 @@ box.addEventListener("input", () => {
   clearTimeout(editTimer);
   editTimer = setTimeout(noteEdit, 600);
 });
+roving($("alternatives"), ["ArrowRight", "ArrowDown"], ["ArrowLeft", "ArrowUp"]);
+$("alternatives").addEventListener("keydown", (event) => { if (event.key === "Escape") box.focus(); });
 $("complete").addEventListener("click", complete);
 $("stop").addEventListener("click", () => controller?.abort());
 $("undo").addEventListener("click", undo);
@@ -398,7 +405,7 @@ if ("speechSynthesis" in window) {
   });
   addEventListener("pagehide", () => reader.stop());
 } else $("listen").hidden = true;
-$("again").addEventListener("click", () => { $("seed").value = String(lastSeed); save(); });
+$("again").addEventListener("click", () => { $("seed").value = String(lastSeed); $("again").hidden = true; $("seed").focus(); save(); });
 for (const id of ["seed", "stops", "model"]) $(id).addEventListener("change", save);
 addEventListener("pagehide", () => { noteEdit(); save(); });
 

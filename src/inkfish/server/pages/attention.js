@@ -1,0 +1,99 @@
+// Where the heads of a layer look: a picture of each head, and for one of them each token's look back.
+import { post } from "./ask.js";
+import { roving } from "./roving.js";
+
+const LONGEST = 128; // tokens that the server shows attention for
+const $ = (id) => document.getElementById(id);
+
+function percent(weight) { return `${(100 * weight).toFixed(weight < 0.1 ? 1 : 0)} %`; }
+
+export class Attention {
+  constructor(tell, visible) {
+    Object.assign(this, { tell, visible, asked: null, found: null, head: 0, at: 0, turn: 0 });
+    $("layer").addEventListener("change", () => { this.found = null; this.show(); });
+    roving($("heads"), ["ArrowRight", "ArrowDown"], ["ArrowLeft", "ArrowUp"], (button) => button.click());
+    roving($("looking"), ["ArrowRight"], ["ArrowLeft"]);
+  }
+
+  // Takes another text; fetches what is needed when it is seen.
+  look(model, ids, fromStart, seen) {
+    const room = fromStart ? LONGEST - 1 : LONGEST;
+    this.asked = { model, text: ids.slice(0, room), from_start: fromStart };
+    this.note = ids.length > room ? `the first ${room} of ${ids.length} tokens` : "";
+    this.found = null;
+    if (seen) this.show();
+  }
+
+  async show() {
+    if (!this.asked || this.found) return;
+    const mine = ++this.turn;
+    this.tell(null);
+    try {
+      const found = await post("/attention", { ...this.asked, layer: Number($("layer").value || 0) });
+      if (mine === this.turn) this.draw(found);
+    } catch (error) {
+      if (mine !== this.turn) return;
+      if (error.param === "layer") { $("layer").value = "0"; this.show(); } else this.tell(error);
+    }
+  }
+
+  draw(found) {
+    this.found = found;
+    const { tokens, weights, layer, layers } = found;
+    $("attention-note").textContent = this.note;
+    $("layer").replaceChildren(...Array.from({ length: layers }, (_, i) => new Option(`${i}${i === 0 ? " (first)" : i === layers - 1 ? " (last)" : ""}`, i, false, i === layer)));
+    this.head = Math.min(this.head, weights.length - 1);
+    this.at = tokens.length - 1;
+    $("heads").replaceChildren(...weights.map((rows, i) => this.picture(rows, i)));
+    $("looking").replaceChildren(...tokens.map((token, i) => {
+      const start = i === 0 && this.asked.from_start;
+      const button = Object.assign(document.createElement("button"), { type: "button", textContent: start ? "start" : token.text });
+      button.classList.toggle("start", start);
+      button.classList.toggle("line", !start && token.text.includes("\n"));
+      for (const kind of ["mouseenter", "focus", "click"]) button.addEventListener(kind, () => this.point(i));
+      button.tabIndex = i === this.at ? 0 : -1;
+      return button;
+    }));
+    this.choose(this.head);
+  }
+
+  picture(rows, i) {
+    const canvas = Object.assign(document.createElement("canvas"), { width: rows.length, height: rows.length });
+    const pixels = new ImageData(rows.length, rows.length);
+    for (const [t, row] of rows.entries()) {
+      for (const [s, weight] of row.entries()) pixels.data.set([124, 104, 238, 255 * Math.sqrt(weight)], 4 * (t * rows.length + s));
+    }
+    canvas.getContext("2d").putImageData(pixels, 0, 0);
+    const button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("role", "radio");
+    button.setAttribute("aria-label", `Head ${i}`);
+    button.append(canvas, String(i));
+    button.addEventListener("click", () => this.choose(i));
+    return button;
+  }
+
+  choose(head) {
+    this.head = head;
+    for (const [i, button] of [...$("heads").children].entries()) {
+      button.setAttribute("aria-checked", String(i === head));
+      button.tabIndex = i === head ? 0 : -1;
+    }
+    this.point(this.at);
+  }
+
+  name(i) { return i === 0 && this.asked.from_start ? "the start" : `“${this.visible(this.found.tokens[i].text)}”`; }
+
+  // Colours the tokens that token `at` looks at.
+  point(at) {
+    this.at = at;
+    const row = this.found.weights[this.head][at];
+    for (const [i, button] of [...$("looking").children].entries()) {
+      button.style.setProperty("--share", String(row[i] ?? 0));
+      button.style.setProperty("--glow", String(Math.sqrt(row[i] ?? 0))); // small weights are seen too
+      button.toggleAttribute("aria-current", i === at);
+    }
+    const most = row.map((weight, i) => [weight, i]).sort(([a], [b]) => b - a).slice(0, 4);
+    $("looks-at").textContent = `${this.name(at)} looks at ${most.map(([weight, i]) => `${i === at ? "itself" : this.name(i)} ${percent(weight)}`).join(", ")}`;
+  }
+}
