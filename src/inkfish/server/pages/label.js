@@ -54,7 +54,7 @@ function show() {
   $("query").textContent = item.query;
   const rating = item.kind === "rating";
   $("candidates").replaceChildren(...item.candidates.map((text, slot) => {
-    const body = element("span", { className: "writing", textContent: text.trimStart() });
+    const body = element("span", { className: "writing", textContent: text.replace(/^ +/, "") });
     if (rating) return element("li", { className: "card" }, body);
     const button = element("button", { type: "button", className: "candidate" }, element("kbd", { textContent: slot + 1 }), body);
     button.addEventListener("click", () => choose(slot));
