@@ -12,6 +12,7 @@ const attention = new Attention(tell, visible);
 let tokens = [];     // of the text that was looked at, as /score gives them
 let looked = 0;      // answers to an earlier look are dropped
 const past = [];     // texts to go back to
+const SHOWN = 3000;  // tokens: with more of them a page is slow
 let steps = [];      // of the step mode: { id, text, logprob }
 let base = [];       // its first ids
 let begun = "";      // their text
@@ -83,8 +84,9 @@ async function look() {
     const score = await post("/score", body);
     if (mine !== looked) return;
     const perplexity = score.perplexity === null ? "" : ` · perplexity ${score.perplexity.toFixed(1)} · ${score.bits_per_byte.toFixed(2)} bits a byte`;
-    tokens = score.tokens;
-    $("summary").textContent = `${tokens.length} ${tokens.length === 1 ? "token" : "tokens"}${perplexity}`;
+    const all = score.tokens.length;
+    tokens = score.tokens.slice(0, SHOWN);
+    $("summary").textContent = `${all.toLocaleString("en")} ${all === 1 ? "token" : "tokens"}${perplexity}${all > SHOWN ? ` · the first ${SHOWN.toLocaleString("en")} are shown` : ""}`;
     $("tokens").replaceChildren(...tokens.map((token, i) => {
       const button = tokenButton(token);
       for (const kind of ["mouseenter", "focus", "click"]) button.addEventListener(kind, () => show(i));

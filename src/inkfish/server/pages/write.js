@@ -14,6 +14,7 @@ const OPENINGS = [
 ];
 const SEEN = 6000;       // characters before the cursor that are sent: more than any GPT-2 sees
 const MOST_NODES = 300;
+const SUGGESTED = 3;     // of six that are written: some may be alike, or nothing
 const KEY = "inkfish.write";
 const box = $("text");
 let controller = null;
@@ -321,10 +322,10 @@ async function suggest() {
   const caret = box.selectionEnd;
   const mine = suggesting = { at: caret, texts: [], chosen: 0 };
   showSuggestions();
-  const body = { ...settings(), prompt: before(caret), n: 3, slide: true, max_tokens: 14, stop: ["\n\n"] };
+  const body = { ...settings(), prompt: before(caret), n: 6, slide: true, max_tokens: 14, stop: ["\n\n"] };
   const texts = await continuations(body, () => {});
   if (suggesting !== mine) return;
-  mine.texts = [...new Set(texts.map((text) => text.replace(/(\S)\s+\S*$/, "$1")).filter((text) => text.trim()))];
+  mine.texts = [...new Set(texts.map((text) => text.replace(/(\S)\s+\S*$/, "$1")).filter((text) => text.trim()))].slice(0, SUGGESTED);
   if (!mine.texts.length) dismiss();
   else showSuggestions();
 }
@@ -395,6 +396,7 @@ $("stop").addEventListener("click", () => controller?.abort());
 $("undo").addEventListener("click", undo);
 $("redo").addEventListener("click", redo);
 if ("speechSynthesis" in window) {
+  speechSynthesis.getVoices(); // some browsers look for voices only once they are asked
   const reader = new Reader(() => heard(false));
   const heard = (is) => { $("listen").textContent = is ? "Silence" : "Listen"; $("listen").setAttribute("aria-pressed", String(is)); };
   $("listen").addEventListener("click", () => {
@@ -417,7 +419,7 @@ $("openings").replaceChildren(...OPENINGS.map((text) => {
 
 $("save-txt").addEventListener("click", () => download("text.txt", box.value, "text/plain"));
 $("save-json").addEventListener("click", () => {
-  const story = { text: box.value, seed: lastSeed, settings: settings(), alternatives: Number(nRange.value), written: new Date().toISOString() };
+  const story = { text: box.value, seed: lastSeed ?? ($("seed").value.trim() || null), settings: settings(), alternatives: Number(nRange.value), written: new Date().toISOString() };
   download("text.json", JSON.stringify(story, null, 2), "application/json");
 });
 $("save-docx").addEventListener("click", async () => {
