@@ -4,6 +4,7 @@ import { download, keep, kept, models, sliders } from "./settings.js";
 
 const $ = (id) => document.getElementById(id);
 const KEY = "inkfish.chat";
+const EDIT = "Say something else here";
 const state = { persona: "", turns: [], model: "", values: {}, ...kept(KEY, {}) };
 // A turn is { role, versions: [{ text, rest }], chosen }; rest is what followed a version that is not chosen now.
 let controller = null;
@@ -50,7 +51,14 @@ function choose(i, version) {
   turn.versions[turn.chosen].rest = state.turns.slice(i + 1);
   turn.chosen = (version + turn.versions.length) % turn.versions.length;
   state.turns = [...state.turns.slice(0, i + 1), ...(turn.versions[turn.chosen].rest ?? [])];
+  const pressed = document.activeElement?.getAttribute("aria-label");
   show();
+  focusTool(i, pressed);
+}
+
+// The turns are made anew when something changes: who moves by keyboard stays where they were.
+function focusTool(i, label) {
+  [...$("turns").children[i].querySelectorAll("button")].find((one) => one.getAttribute("aria-label") === label)?.focus();
 }
 
 function edit(i) {
@@ -69,7 +77,7 @@ function edit(i) {
     show();
     answer();
   });
-  form.addEventListener("keydown", (event) => { if (event.key === "Escape") show(); });
+  form.addEventListener("keydown", (event) => { if (event.key === "Escape") { show(); focusTool(i, EDIT); } });
   place.replaceChildren(form);
   box.focus();
 }
@@ -84,7 +92,7 @@ function show() {
     if (turn.versions.length > 1) {
       tools.append(tool("‹", "Earlier version", () => choose(i, turn.chosen - 1)), `${turn.chosen + 1} of ${turn.versions.length}`, tool("›", "Later version", () => choose(i, turn.chosen + 1)));
     }
-    if (turn.role === "user") tools.append(tool("Edit", "Say something else here", () => edit(i)));
+    if (turn.role === "user") tools.append(tool("Edit", EDIT, () => edit(i)));
     if (tools.childNodes.length) item.append(tools);
     return item;
   }));
@@ -133,6 +141,7 @@ async function suggest() {
       button.addEventListener("click", () => { $("say").value = text; $("suggestions").replaceChildren(); $("say").focus(); });
       return button;
     }));
+    $("suggestions").querySelector("button")?.focus();
   } catch (error) { tell(error); }
   $("suggest").disabled = false;
 }

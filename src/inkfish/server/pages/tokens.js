@@ -165,12 +165,19 @@ async function lookAhead() {
   $("stepped").replaceChildren(element("span", { textContent: begun }), ...steps.map((step, i) => {
     const button = tokenButton(step, "go back to here");
     button.classList.toggle("new", i === steps.length - 1);
-    button.addEventListener("click", () => { stop(); steps = steps.slice(0, i + 1); guarded(lookAhead); });
+    button.addEventListener("click", () => goBack(i + 1));
     return button;
   }));
   $("candidates").replaceChildren(...likely.map((token) => bar(token, false, (chosen) => guarded(() => choose(chosen)))));
   for (const id of ["next", "play"]) $(id).disabled = false;
   $("back").disabled = !steps.length;
+}
+
+async function goBack(length) {
+  stop();
+  steps = steps.slice(0, length);
+  await guarded(lookAhead);
+  ($("stepped").querySelector("button:last-child") ?? $("next")).focus();
 }
 
 async function choose(token) {
@@ -251,5 +258,5 @@ document.addEventListener("click", (event) => { if (!event.target.closest("#toke
 $("begin").addEventListener("click", begin);
 $("next").addEventListener("click", () => guarded(draw));
 $("play").addEventListener("click", play);
-$("back").addEventListener("click", () => { stop(); steps.pop(); guarded(lookAhead); });
+$("back").addEventListener("click", async () => { await goBack(steps.length - 1); if (steps.length) $("back").focus(); });
 models($("model")).then(look).catch(tell);

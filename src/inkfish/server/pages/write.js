@@ -149,7 +149,7 @@ function showTree() {
         const mine = id;
         const button = element("button", { type: "button", textContent: summary(each) });
         if (id === current) button.setAttribute("aria-current", "true");
-        button.addEventListener("click", () => { noteEdit(); goTo(mine); });
+        button.addEventListener("click", () => { noteEdit(); goTo(mine); $("tree").querySelector("[aria-current]").focus(); });
         const item = element("li", {}, button);
         list.append(item);
         if (each.children.length === 1) { id = each.children[0]; continue; }
