@@ -45,7 +45,10 @@ def test_the_config_that_vllm_asserts(folder: Path) -> None:
 def test_every_tensor_has_its_place(folder: Path) -> None:
     config = AutoConfig.from_pretrained(folder)
     wide, inner = config.hidden_size, 4 * config.hidden_size
-    expected = {"wte.weight": (config.vocab_size, wide), "wpe.weight": (config.n_positions, wide)}
+    expected: dict[str, tuple[int, ...]] = {
+        "wte.weight": (config.vocab_size, wide),
+        "wpe.weight": (config.n_positions, wide),
+    }
     expected |= {f"ln_f.{part}": (wide,) for part in ("weight", "bias")}
     sizes = {"attn.c_attn": (3 * wide, wide), "attn.c_proj": (wide, wide)}
     sizes |= {"mlp.c_fc": (inner, wide), "mlp.c_proj": (wide, inner)}

@@ -9,8 +9,8 @@ function percent(weight) { return `${(100 * weight).toFixed(weight < 0.1 ? 1 : 0
 
 export class Attention {
   constructor(tell, visible) {
-    Object.assign(this, { tell, visible, asked: null, found: null, head: 0, at: 0, turn: 0 });
-    $("layer").addEventListener("change", () => { this.found = null; this.show(); });
+    Object.assign(this, { tell, visible, asked: null, stale: false, found: null, head: 0, at: 0, turn: 0 });
+    $("layer").addEventListener("change", () => { this.stale = true; this.show(); });
     roving($("heads"), ["ArrowRight", "ArrowDown"], ["ArrowLeft", "ArrowUp"], (button) => button.click());
     roving($("looking"), ["ArrowRight"], ["ArrowLeft"]);
   }
@@ -20,17 +20,18 @@ export class Attention {
     const room = fromStart ? LONGEST - 1 : LONGEST;
     this.asked = { model, text: ids.slice(0, room), from_start: fromStart };
     this.note = ids.length > room ? `the first ${room} of ${ids.length} tokens` : "";
-    this.found = null;
+    this.stale = true;
+    this.turn += 1;
     if (seen) this.show();
   }
 
   async show() {
-    if (!this.asked || this.found) return;
-    const mine = ++this.turn;
+    if (!this.stale) return;
+    const mine = ++this.turn, { asked } = this;
     this.tell(null);
     try {
-      const found = await post("/attention", { ...this.asked, layer: Number($("layer").value || 0) });
-      if (mine === this.turn) this.draw(found);
+      const found = await post("/attention", { ...asked, layer: Number($("layer").value || 0) });
+      if (mine === this.turn) this.draw({ ...found, asked });
     } catch (error) {
       if (mine !== this.turn) return;
       if (error.param === "layer") { $("layer").value = "0"; this.show(); } else this.tell(error);
@@ -38,15 +39,17 @@ export class Attention {
   }
 
   draw(found) {
+    const { tokens, weights, layer, layers, asked } = found;
+    if (asked !== this.found?.asked) this.at = tokens.length - 1;
     this.found = found;
-    const { tokens, weights, layer, layers } = found;
+    this.stale = false;
     $("attention-note").textContent = this.note;
-    $("layer").replaceChildren(...Array.from({ length: layers }, (_, i) => new Option(`${i}${i === 0 ? " (first)" : i === layers - 1 ? " (last)" : ""}`, i, false, i === layer)));
+    $("heads").dataset.layer = layer;
+    if ($("layer").options.length !== layers) $("layer").replaceChildren(...Array.from({ length: layers }, (_, i) => new Option(`${i}${i === 0 ? " (first)" : i === layers - 1 ? " (last)" : ""}`, i, false, i === layer)));
     this.head = Math.min(this.head, weights.length - 1);
-    this.at = tokens.length - 1;
     $("heads").replaceChildren(...weights.map((rows, i) => this.picture(rows, i)));
     $("looking").replaceChildren(...tokens.map((token, i) => {
-      const start = i === 0 && this.asked.from_start;
+      const start = i === 0 && asked.from_start;
       const button = Object.assign(document.createElement("button"), { type: "button", textContent: start ? "start" : token.text });
       button.classList.toggle("start", start);
       button.classList.toggle("line", !start && token.text.includes("\n"));
@@ -82,7 +85,7 @@ export class Attention {
     this.point(this.at);
   }
 
-  name(i) { return i === 0 && this.asked.from_start ? "the start" : `“${this.visible(this.found.tokens[i].text)}”`; }
+  name(i) { return i === 0 && this.found.asked.from_start ? "the start" : `“${this.visible(this.found.tokens[i].text)}”`; }
 
   // Colours the tokens that token `at` looks at.
   point(at) {
