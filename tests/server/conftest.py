@@ -104,10 +104,17 @@ def serve(folder: Path) -> Iterator[StartServer]:
     servers: list[Server] = []
 
     def begin(
-        *, pages: tuple[Page, ...] = (), runs: Path | None = None, api: bool = True, **settings: Any
+        *,
+        pages: tuple[Page, ...] = (),
+        pages_of: tuple[Callable[[Service], Page], ...] = (),
+        runs: Path | None = None,
+        api: bool = True,
+        **settings: Any,
     ) -> Server:
         how = How(options=REFERENCE, slots=settings.pop("slots", 4), queue=settings.pop("queue", 64))
         service = Service({"tiny": str(folder)}, runs=runs, how=how) if api else None
+        if service is not None:
+            pages = (*pages, *(page(service) for page in pages_of))
         servers.append(start(Settings(port=0, **settings), service=service, pages=pages))
         return servers[-1]
 

@@ -18,6 +18,7 @@ from inkfish.generate.jobs import Job
 from inkfish.labels.records import Candidate, Item
 from inkfish.labels.store import Store
 from inkfish.server.answers import as_json
+from inkfish.server.page_replies import Added
 from inkfish.server.schema import Name, Seed, Strict
 from inkfish.server.service import Service
 from inkfish.server.writing import Writing
@@ -43,7 +44,7 @@ class Openings(Strict):
 def add_writing(made: APIRouter, path: Path, service: Service) -> None:
     """Add what writes candidates into the label store, which is made where it is missing."""
 
-    @made.post("/write")
+    @made.post("/write", response_model=Added)
     async def write(body: Openings, request: Request) -> Response:
         """Write candidates for some openings, for people to choose from."""
         worker = await service.worker(body.model)

@@ -16,6 +16,7 @@ from inkfish.labels.records import Label, shuffled
 from inkfish.labels.store import Store
 from inkfish.server.answers import ERRORS, as_json
 from inkfish.server.candidates import add_writing
+from inkfish.server.page_replies import Answered, Dashboard, Handed, Paused, Undone
 from inkfish.server.problems import RequestError
 from inkfish.server.schema import Strict
 from inkfish.server.service import Service
@@ -74,7 +75,7 @@ def page(path: Path, runs: Path = Path("runs"), *, service: Service | None = Non
 def add_labelling(made: APIRouter, path: Path, *, create: bool) -> None:
     """Add what hands out items and takes answers; where there may be no store yet, it is made."""
 
-    @made.post("/next")
+    @made.post("/next", response_model=Handed)
     def following(body: Who) -> Response:
         """Give the labeller's next item, the same one until it is answered; null when there is none."""
         with Store(path, create=create) as store:
@@ -82,7 +83,7 @@ def add_labelling(made: APIRouter, path: Path, *, create: bool) -> None:
             item = None if shown is None else seen(shown)
             return as_json({"item": item, "writes": create} | facts(store, body.labeller))
 
-    @made.post("/answer")
+    @made.post("/answer", response_model=Answered)
     def answered(body: Answer) -> Response:
         """Take an answer; it is on the disk when this says so, and the same request again changes nothing."""
         with Store(path) as store:
@@ -108,7 +109,7 @@ def add_labelling(made: APIRouter, path: Path, *, create: bool) -> None:
             )
             return as_json(facts(store, body.labeller))
 
-    @made.post("/undo")
+    @made.post("/undo", response_model=Undone)
     def undone(body: Again) -> Response:
         """Take back the labeller's last answer; its item comes next."""
         with Store(path) as store:
@@ -119,13 +120,13 @@ def add_labelling(made: APIRouter, path: Path, *, create: bool) -> None:
 def add_looking(made: APIRouter, path: Path, runs: Path) -> None:
     """Add the dashboard and the cord that stops runs."""
 
-    @made.get("/dashboard")
+    @made.get("/dashboard", response_model=Dashboard)
     def figures() -> Response:
         """Say how far, how fast and how much in agreement the labellers are."""
         with Store(path) as store:
             return as_json(finite(dashboard(store)))
 
-    @made.post("/pause")
+    @made.post("/pause", response_model=Paused)
     def pause(body: Who) -> Response:
         """Stop every optimisation among the runs after its present update, and show its last samples."""
         found = [config.parent for config in runs.glob("*/config.toml") if learns(config)]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
 __all__ = [
+    "AttentionReply",
     "ChatChunk",
     "ChatCompletion",
     "Completion",
@@ -269,6 +270,23 @@ class ScoreReply(Reply):
     bits_per_byte: float | None
     bytes: Amount
     stride: Amount
+
+
+class TokenText(Reply):
+    """A token and what it completes."""
+
+    id: Amount
+    text: str
+
+
+class AttentionReply(Reply):
+    """Where the heads of a layer look."""
+
+    tokens: list[TokenText]
+    layer: Amount
+    layers: Amount
+    weights: list[list[list[Annotated[float, Field(ge=0, le=1)]]]]
+    """For each head and token the weights of the tokens up to it."""
 
 
 def stream_of(chunk: type[Reply]) -> dict[int | str, dict[str, Any]]:

@@ -12,6 +12,7 @@ from inkfish.generate import LanguageModel, Prompt
 from inkfish.generate.jobs import Job
 from inkfish.server.answers import ERRORS, as_json
 from inkfish.server.chat import STOPS, dialogue_of
+from inkfish.server.page_replies import Personas, Suggestions
 from inkfish.server.schema import Message, Name, Seed, Strict
 from inkfish.server.service import Service
 from inkfish.server.site import Page
@@ -40,12 +41,12 @@ def page(service: Service) -> Page:
     """Return the page."""
     made = APIRouter(prefix="/chat", tags=["Chat"], responses=ERRORS)
 
-    @made.get("/personas")
+    @made.get("/personas", response_model=Personas)
     def bundled() -> Response:
         """List personas."""
         return as_json({"personas": personas()})
 
-    @made.post("/suggest")
+    @made.post("/suggest", response_model=Suggestions)
     async def suggest(body: Suggest, request: Request) -> Response:
         """Say what the user could say next."""
         worker = await service.worker(body.model)

@@ -18,7 +18,7 @@ from inkfish.generate.score import scoring, summary, token_texts
 from inkfish.server.answers import ERRORS, as_json
 from inkfish.server.logprobs import FLOOR
 from inkfish.server.prompts import check_size
-from inkfish.server.replies import Detokenized, Next, ScoreReply, Tokenized
+from inkfish.server.replies import AttentionReply, Detokenized, Next, ScoreReply, Tokenized
 from inkfish.server.schema import (
     AttentionRequest,
     DetokenizeRequest,
@@ -68,7 +68,7 @@ def router(service: Service) -> APIRouter:
         work = scoring(model.backend, model.tokenizer, ids, start=start, top=body.top, stride=stride)
         return as_json(scored(await service.do(request, worker, work), model, stride))
 
-    @made.post("/attention")
+    @made.post("/attention", response_model=AttentionReply)
     async def attention(body: AttentionRequest, request: Request) -> Response:
         """Say where the heads of a layer look: for each head and token the weights of the tokens up to it."""
         worker = await service.worker(body.model)

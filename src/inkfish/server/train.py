@@ -19,6 +19,7 @@ from inkfish.data.rules import Rules
 from inkfish.errors import InkfishError
 from inkfish.recipes.transcripts import transcript
 from inkfish.server.answers import ERRORS, as_json
+from inkfish.server.page_replies import KeptFile, Overview, Plan, Progress, Removed, RunState, Timing
 from inkfish.server.problems import RequestError
 from inkfish.server.runs import MOST_FILES, SUFFIXES, TABLES, Runs, file_name
 from inkfish.server.schema import Strict
@@ -89,7 +90,7 @@ def page(service: Service, runs: Runs) -> Page:
 def add_files(made: APIRouter, runs: Runs) -> None:
     """Add what takes files."""
 
-    @made.put("/files/{name}/{file}", openapi_extra=FILE)
+    @made.put("/files/{name}/{file}", response_model=KeptFile, openapi_extra=FILE)
     async def upload(name: str, file: str, request: Request) -> Response:
         """Take a file for a run that has not begun."""
         kept = file_name(file)
@@ -101,7 +102,7 @@ def add_files(made: APIRouter, runs: Runs) -> None:
             aside.unlink(missing_ok=True)
         return as_json({"name": kept, "bytes": aside.with_name(kept).stat().st_size, "most": MOST_FILES})
 
-    @made.delete("/files/{name}/{file}")
+    @made.delete("/files/{name}/{file}", response_model=Removed)
     def remove(name: str, file: str) -> Response:
         """Take a file away again."""
         runs.remove_file(name, file)
@@ -111,7 +112,7 @@ def add_files(made: APIRouter, runs: Runs) -> None:
 def add_training(made: APIRouter, service: Service, runs: Runs) -> None:
     """Add what makes and shows runs."""
 
-    @made.get("/runs")
+    @made.get("/runs", response_model=Overview)
     def overview() -> Response:
         """List runs, and what is needed to begin one."""
         listed = [{"name": name, "state": runs.state(name)} for name in runs.names()]
@@ -119,35 +120,35 @@ def add_training(made: APIRouter, service: Service, runs: Runs) -> None:
         kinds = {"suffixes": SUFFIXES, "tables": TABLES}
         return as_json({"runs": listed, "models": sorted(bases(service)), "able": able} | kinds)
 
-    @made.get("/runs/{name}")
+    @made.get("/runs/{name}", response_model=Progress)
     def progress(name: str, after: Annotated[int, Query(ge=0)] = 0) -> Response:
         """Show how a run goes."""
         return as_json(runs.progress(name, after))
 
-    @made.post("/plan")
+    @made.post("/plan", response_model=Plan)
     async def plan(body: Recipe) -> Response:
         """Read the texts, and say what training on them means."""
         return as_json(await asyncio.to_thread(planned, service, runs, body))
 
-    @made.post("/measure")
+    @made.post("/measure", response_model=Timing)
     async def measure(body: Recipe) -> Response:
         """Measure on this machine how long training would take, and say what memory it needs."""
         options = body.options(source_of(service, body.model))
         return as_json(timing(await asyncio.to_thread(runs.measure, body.name, options)))
 
-    @made.post("/start")
+    @made.post("/start", response_model=RunState)
     def start(body: Recipe) -> Response:
         """Begin."""
         runs.start(body.name, body.options(source_of(service, body.model)))
         return as_json({"state": runs.state(body.name)})
 
-    @made.post("/pause")
+    @made.post("/pause", response_model=RunState)
     def pause(body: Named) -> Response:
         """Save, and stop for now."""
         runs.pause(body.name)
         return as_json({"state": runs.state(body.name)})
 
-    @made.post("/resume")
+    @made.post("/resume", response_model=RunState)
     def resume(body: Named) -> Response:
         """Go on."""
         runs.resume(body.name)

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol, Unpack, get_args
 
 from inkfish.errors import ContextError, SettingError
 from inkfish.generate import LanguageModel
-from inkfish.generate.jobs import SamplingSettings
+from inkfish.generate.jobs import Job, SamplingSettings
 from inkfish.tasks import END, Piece, Stop, Task, translate
 from inkfish.tasks.sentences import first_sentences, spans
 from inkfish.tasks.writing import answers, document_ids, prepare
@@ -22,13 +22,16 @@ __all__ = [
     "MORAL_CUE",
     "TASK",
     "TLDR_CUE",
+    "Asked",
     "Fit",
     "Fitted",
     "Form",
     "Summarized",
     "Summary",
+    "ask",
     "clean",
     "fit",
+    "shortened",
     "summarize",
 ]
 
@@ -155,19 +158,50 @@ def summarize(
         ContextError: a text that does not fit and the policy "refuse", or a context too small for any.
         SettingError: a value outside its limits.
     """
+    asked = ask(model, texts, form=form, fit_policy=fit_policy, max_tokens=max_tokens, seed=seed, **sampling)
+    for one, sample in zip(asked.fitted, answers(model, asked.jobs), strict=True):
+        yield Summarized(shortened(sample.text, sentences), one)
+
+
+class Asked(NamedTuple):
+    """Texts to summarize, as a model is asked."""
+
+    fitted: list[Fitted]
+    """What is read of each text."""
+    jobs: list[Job]
+    """One for each."""
+
+
+def ask(
+    model: LanguageModel,
+    texts: Sequence[str],
+    *,
+    form: Form = "tldr",
+    fit_policy: Fit = "start",
+    max_tokens: int | None = None,
+    seed: int = 0,
+    **sampling: Unpack[SamplingSettings],
+) -> Asked:
+    """Return what `summarize` asks, for those who run the jobs themselves; `shortened` ends the answers.
+
+    Args and errors as there.
+    """
     if form not in FORMS:
         raise SettingError(f"form is {form!r}; it must be one of {', '.join(FORMS)}", param="form")
     if sampling.get("temperature") is None and sampling.get("top_k") is None:
         sampling |= {"temperature": 1.0, "top_k": 2}
-    ask, stop = FORMS[form]
+    cue, stop = FORMS[form]
     limit = min(max_tokens or stop.max_tokens, model.config.n_positions - 1)
-    frame = len(document_ids(model, ask("x")))
+    frame = len(document_ids(model, cue("x")))
     room = max(1, model.config.n_positions - limit - frame)
     fitted = [fit(text.strip(), model.tokenizer, room, fit_policy) for text in texts]
-    jobs = [prepare(model, ask(one.text), stop, max_tokens=limit, seed=seed, **sampling) for one in fitted]
-    for one, sample in zip(fitted, answers(model, jobs), strict=True):
-        text = first_sentences(sample.text, sentences) if sentences else sample.text
-        yield Summarized(text.strip(), one)
+    jobs = [prepare(model, cue(one.text), stop, max_tokens=limit, seed=seed, **sampling) for one in fitted]
+    return Asked(fitted, jobs)
+
+
+def shortened(text: str, sentences: int) -> str:
+    """Return the first sentences of what a model wrote; 0 keeps all."""
+    return (first_sentences(text, sentences) if sentences else text).strip()
 
 
 def whole_start(text: str) -> str:

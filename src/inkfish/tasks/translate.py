@@ -22,11 +22,14 @@ from inkfish.tasks.writing import answers, prepare
 __all__ = [
     "SHOTS",
     "TASK",
+    "Asked",
     "Translated",
     "Translation",
+    "ask",
     "bundled",
     "clean",
     "first_sentence",
+    "gather",
     "languages",
     "prompt",
     "read_examples",
@@ -148,6 +151,39 @@ class Translated(NamedTuple):
     """How many of them did not come to an end before the limit of tokens."""
 
 
+class Asked(NamedTuple):
+    """Texts to translate, as a model is asked."""
+
+    texts: list[list[list[str]]]
+    """The sentences of each line of each text."""
+    jobs: list[Job]
+    """One for each sentence that is not empty, in order."""
+
+
+def ask(
+    model: LanguageModel,
+    texts: Sequence[str],
+    examples: Sequence[tuple[str, str]],
+    *,
+    whole: bool = False,
+    seed: int = 0,
+    max_tokens: int | None = None,
+    **sampling: Unpack[SamplingSettings],
+) -> Asked:
+    """Return what `translate` asks, for those who run the jobs themselves; `gather` puts answers together.
+
+    Args and errors as there.
+    """
+    units = [[[line] if whole else sentences(line) for line in text.split("\n")] for text in texts]
+    flat = [unit for text in units for line in text for unit in line if unit.strip()]
+    prompts = [prompt(Translation(unit, examples=tuple(examples))) for unit in flat]
+    limit = max_tokens or TASK.stop.max_tokens
+    if sampling.get("temperature") is None:
+        sampling["temperature"] = 0.0
+    jobs = [prepare(model, pieces, TASK.stop, max_tokens=limit, seed=seed, **sampling) for pieces in prompts]
+    return Asked(units, jobs)
+
+
 def translate(
     model: LanguageModel,
     texts: Sequence[str],
@@ -177,19 +213,13 @@ def translate(
         ContextError: examples and a sentence fill the context.
         SettingError: a value outside its limits.
     """
-    units = [[[line] if whole else sentences(line) for line in text.split("\n")] for text in texts]
-    flat = [unit for text in units for line in text for unit in line if unit.strip()]
-    prompts = [prompt(Translation(unit, examples=tuple(examples))) for unit in flat]
-    limit = max_tokens or TASK.stop.max_tokens
-    if sampling.get("temperature") is None:
-        sampling["temperature"] = 0.0
-    jobs = [prepare(model, pieces, TASK.stop, max_tokens=limit, seed=seed, **sampling) for pieces in prompts]
+    asked = ask(model, texts, examples, whole=whole, seed=seed, max_tokens=max_tokens, **sampling)
     found = (
-        search(model, jobs, beams)
+        search(model, asked.jobs, beams)
         if beams
-        else ((sample.text, sample.finish_reason == "stop") for sample in answers(model, jobs))
+        else ((sample.text, sample.finish_reason == "stop") for sample in answers(model, asked.jobs))
     )
-    for text in units:
+    for text in asked.texts:
         yield gather(text, found)
 
 
