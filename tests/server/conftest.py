@@ -111,7 +111,8 @@ def serve(folder: Path) -> Iterator[StartServer]:
         api: bool = True,
         **settings: Any,
     ) -> Server:
-        how = How(options=REFERENCE, slots=settings.pop("slots", 4), queue=settings.pop("queue", 64))
+        options = settings.pop("options", REFERENCE)
+        how = How(options=options, slots=settings.pop("slots", 4), queue=settings.pop("queue", 64))
         service = Service({"tiny": str(folder)}, runs=runs, how=how) if api else None
         if service is not None:
             pages = (*pages, *(page(service) for page in pages_of))

@@ -181,6 +181,23 @@ def test_streamed_logprobs_are_the_whole_answers(server: Any) -> None:
         assert [item for part in parts for item in part[key]] == whole["logprobs"][key]
 
 
+def test_what_lm_evaluation_harness_asks_and_reads(server: Any, alone: LanguageModel) -> None:
+    """As its `local-completions`: ids of contexts with continuations, echo, one token more, its sums."""
+    encode = alone.tokenizer.encode
+    pairs = [("the cat", " and"), ("the hat", " the cat"), ("an", "the"), ("the", " the the the")]
+    prompts = [encode(context) + encode(continuation) for context, continuation in pairs]
+    body = {"prompt": prompts, "temperature": 0, "max_tokens": 1, "logprobs": 1, "echo": True, "seed": 1234}
+    answer = ask(server, **body)
+    for (context, _), ids, choice in zip(pairs, prompts, answer["choices"], strict=True):
+        start = len(encode(context))
+        logprobs = choice["logprobs"]["token_logprobs"][start:-1]
+        tops = choice["logprobs"]["top_logprobs"][start:-1]
+        direct = alone.score(ids, top=1).tokens[start:]
+        assert sum(logprobs) == pytest.approx(sum(token.logprob or 0 for token in direct), abs=1e-4)
+        greedy = all(one == max(top.values()) for one, top in zip(logprobs, tops, strict=True))
+        assert greedy == all(token.rank == 1 for token in direct)
+
+
 def test_max_tokens_0_only_scores(server: Any, alone: LanguageModel) -> None:
     answer = ask(server, max_tokens=0, echo=True, logprobs=1)
     choice = answer["choices"][0]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ import pytest
 from fastapi import APIRouter, Request
 
 from inkfish.errors import SettingError
-from inkfish.server import Limits, Page, Settings
+from inkfish.server import Limits, Page, Service, Settings, pages
 from inkfish.server.guards import is_key, session
 from inkfish.server.settings import own_addresses
 
@@ -140,16 +141,22 @@ def test_an_allowed_site_may_read(serve: Any) -> None:
 
 
 def routes(client: httpx.Client) -> Iterator[tuple[str, str]]:
-    """Every route of the description, and some that it leaves out."""
-    described = client.get("/openapi.json", headers={"authorization": f"Bearer {KEY}"}).json()["paths"]
+    """Every route of the description, every page, and what there is not."""
+    right = {"authorization": f"Bearer {KEY}"}
+    described = client.get("/openapi.json", headers=right).json()["paths"]
     for path, methods in described.items():
         for method in methods:
-            yield method.upper(), path.replace("{name}", "tiny")
-    yield from (("GET", path) for path in ("/", "/enter2", "/openapi.json", "/docs", "/nothing"))
+            yield method.upper(), path.replace("{name:path}", "tiny").replace("{name}", "tiny")
+    linked = re.findall(r'<a href="(/\w+)"', client.get("/", headers=right).text)
+    assert len(linked) >= 8, "all pages are in the navigation"
+    yield from (("GET", path) for path in (*linked, "/", "/enter2", "/openapi.json", "/docs", "/nothing"))
 
 
-def test_without_the_key_no_route_answers(serve: Any) -> None:
-    site = serve(key=KEY, pages=(uploads(),))
+def test_without_the_key_no_route_answers(serve: Any, tmp_path: Path) -> None:
+    def nth(number: int) -> Callable[[Service], Page]:
+        return lambda service: pages(service, tmp_path / "runs", tmp_path / "labels.sqlite")[number]
+
+    site = serve(key=KEY, pages_of=tuple(nth(number) for number in range(8)))
     wrong = ["Bearer", f"Bearer {KEY[:-1]}", f"Bearer {KEY.upper()}", f"Basic {KEY}", KEY]
     tried = 0
     with site.client() as client:
@@ -168,7 +175,7 @@ def test_without_the_key_no_route_answers(serve: Any) -> None:
                     tried += 1
         right = {"authorization": f"Bearer {KEY}"}
         assert client.get("/v1/models", headers=right).status_code == 200
-    assert tried > 500
+    assert tried > 1500
 
 
 def test_a_browser_enters_by_the_page_or_the_code(serve: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from inkfish.backends import native
 from inkfish.generate import LanguageModel
 
 ENDLESS = {
@@ -135,6 +136,74 @@ def test_overload_is_refused_at_once_and_the_official_client_comes_again(serve: 
     threading.Timer(0.5, let_go).start()
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=5) as official:
         assert official.completions.create(model="tiny", prompt="the", max_tokens=2).choices
+
+
+def test_of_too_many_at_once_exactly_those_are_taken_for_whom_there_is_room(serve: Any) -> None:
+    server = serve(slots=3, queue=5)
+    connections = []
+    for number in range(3 + 5 + 50):
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        connection.sendall(request_bytes(ENDLESS | {"stream": True, "seed": number}))
+        connections.append(connection)
+    (worker,) = server.service.models.workers.values()
+    starts = [connection.recv(12) for connection in connections]
+    assert sorted(starts) == [b"HTTP/1.1 200"] * 8 + [b"HTTP/1.1 429"] * 50
+    assert worker.load == 8
+    for connection in connections:
+        connection.close()
+    until(lambda: settled(server))
+
+
+def test_one_failing_stream_ends_with_an_error_and_the_others_as_if_alone(
+    serve: Any, alone: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(slots=4)
+    (worker,) = server.service.models.workers.values()
+    decode = worker.engine.backend.decode
+    bad = {f"the {number}": number == 2 for number in range(4)}
+    ids = alone.tokenizer.encode("the 2")
+
+    def failing(slots: Any, tokens: Any, *rest: Any) -> Any:
+        rows = {row.slot: row for row in worker.engine.rows.values()}
+        if any(rows[slot].ids[: len(ids)] == ids for slot in slots):
+            raise RuntimeError("a fault in one of them")
+        return decode(slots, tokens, *rest)
+
+    monkeypatch.setattr(worker.engine.backend, "decode", failing)
+
+    async def streams() -> list[str]:
+        async with httpx.AsyncClient(base_url=server.url, timeout=60, trust_env=False) as client:
+            bodies = [
+                {"model": "tiny", "prompt": prompt, "seed": 1, "max_tokens": 30, "stream": True}
+                for prompt in bad
+            ]
+            found = await asyncio.gather(*(client.post("/v1/completions", json=body) for body in bodies))
+            return [answer.text for answer in found]
+
+    for (prompt, fails), text in zip(bad.items(), asyncio.run(streams()), strict=True):
+        frames = [frame.removeprefix("data: ") for frame in text.split("\n\n") if frame]
+        assert frames.pop() == "[DONE]"
+        events = [json.loads(frame) for frame in frames]
+        if fails:
+            assert events[-1]["error"]["code"] == "server_error"
+            assert "fault" not in text
+        else:
+            written = "".join(event["choices"][0]["text"] for event in events)
+            assert written == alone.generate(prompt, seed=1, max_tokens=30).text
+    until(lambda: settled(server))
+
+
+@pytest.mark.skipif(not native.available(), reason="the native library was not built")
+def test_what_was_read_before_is_not_read_again(serve: Any) -> None:
+    server = serve(options={"backend": "native", "dtype": "float32"})
+    body = {"model": "tiny", "prompt": "the cat and the hat ", "max_tokens": 8, "seed": 1}
+    first = server.post("/v1/completions", **body).json()
+    again = server.post("/v1/completions", **body).json()
+    longer = server.post("/v1/completions", **body | {"prompt": f"{body['prompt']}sat"}).json()
+    tokens = first["usage"]["prompt_tokens"]
+    cached = [answer["usage"]["prompt_tokens_details"]["cached_tokens"] for answer in (first, again, longer)]
+    assert cached == [0, tokens - 1, tokens]
+    assert again["choices"] == first["choices"]
 
 
 @pytest.mark.slow

@@ -171,6 +171,25 @@ def test_a_cancelled_request_costs_at_most_one_more_step(start: Start) -> None:
     assert worker.load == 1
 
 
+def test_two_hundred_that_go_cost_at_most_one_more_step_each(start: Start) -> None:
+    worker, backend, _ = start(slots=201, queue=0, open=False)
+    living, *dying = [Ticket([endless(seed)]) for seed in range(201)]
+    for ticket in (living, *dying):
+        worker.submit(ticket)
+    backend.gate.release(3)
+    until(lambda: len(backend.decoded) == 3 and worker.sequences == (201, 0))
+    slots = {row.request.seed: row.slot for row in worker.engine.rows.values()}
+    for ticket in dying:
+        worker.cancel(ticket)
+    backend.gate.release(5)
+    until(lambda: len(backend.decoded) == 8)
+    later = backend.decoded[3:]
+    for seed in range(1, 201):
+        assert sum(slots[seed] in decoded for decoded in later) <= 1
+    assert later[1:] == [[slots[0]]] * 4
+    assert worker.load == 1
+
+
 def test_what_waits_can_be_cancelled_too(start: Start) -> None:
     worker, _, post = start(slots=1)
     running, waiting = Ticket([endless()]), Ticket([endless(2)])
