@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -300,7 +301,8 @@ def test_characters_have_voices(open_page: Any) -> None:
 def test_texts_are_written_and_labelled_by_keyboard(open_page: Any, expect: Any, workplace: Path) -> None:
     page = open_page("/label")
     expect(page.locator("#name")).to_be_focused()
-    page.keyboard.type("Kay")
+    name = f"Kay {time.time_ns()}"
+    page.keyboard.type(name)
     page.keyboard.press("Enter")
     expect(page.locator("#more")).to_be_visible()
     if not page.locator("#more").evaluate("(more) => more.open"):
@@ -318,6 +320,6 @@ def test_texts_are_written_and_labelled_by_keyboard(open_page: Any, expect: Any,
     page.locator("body").press("2")
     expect(page.locator("#numbers")).to_contain_text("1 by you")
     with Store(workplace / "labels.sqlite") as store:
-        (label,) = [one for one in store.labels() if one.labeller == "Kay"]
+        (label,) = [one for one in store.labels() if one.labeller == name]
         _, item = store.find(label.item)
     assert " ".join(item.candidates[label.best[0]].text.split()) == " ".join(chosen.split())

@@ -1,15 +1,15 @@
 // Where the heads of a layer look: a picture of each head, and for one of them each token's look back.
 import { post } from "./ask.js";
+import { $, element, tell } from "./elements.js";
 import { roving } from "./roving.js";
 
 const LONGEST = 128; // tokens that the server shows attention for
-const $ = (id) => document.getElementById(id);
 
 function percent(weight) { return `${(100 * weight).toFixed(weight < 0.1 ? 1 : 0)} %`; }
 
 export class Attention {
-  constructor(tell, visible) {
-    Object.assign(this, { tell, visible, asked: null, stale: false, found: null, head: 0, at: 0, turn: 0 });
+  constructor(visible) {
+    Object.assign(this, { visible, asked: null, stale: false, found: null, head: 0, at: 0, turn: 0 });
     $("layer").addEventListener("change", () => { this.stale = true; this.show(); });
     roving($("heads"), ["ArrowRight", "ArrowDown"], ["ArrowLeft", "ArrowUp"], (button) => button.click());
     roving($("looking"), ["ArrowRight"], ["ArrowLeft"]);
@@ -28,13 +28,13 @@ export class Attention {
   async show() {
     if (!this.stale) return;
     const mine = ++this.turn, { asked } = this;
-    this.tell(null);
+    tell(null);
     try {
       const found = await post("/attention", { ...asked, layer: Number($("layer").value || 0) });
       if (mine === this.turn) this.draw({ ...found, asked });
     } catch (error) {
       if (mine !== this.turn) return;
-      if (error.param === "layer") { $("layer").value = "0"; this.show(); } else this.tell(error);
+      if (error.param === "layer") { $("layer").value = "0"; this.show(); } else tell(error);
     }
   }
 
@@ -50,7 +50,7 @@ export class Attention {
     $("heads").replaceChildren(...weights.map((rows, i) => this.picture(rows, i)));
     $("looking").replaceChildren(...tokens.map((token, i) => {
       const start = i === 0 && asked.from_start;
-      const button = Object.assign(document.createElement("button"), { type: "button", textContent: start ? "start" : token.text });
+      const button = element("button", { type: "button", textContent: start ? "start" : token.text });
       button.classList.toggle("start", start);
       button.classList.toggle("line", !start && token.text.includes("\n"));
       for (const kind of ["mouseenter", "focus", "click"]) button.addEventListener(kind, () => this.point(i));
@@ -61,17 +61,15 @@ export class Attention {
   }
 
   picture(rows, i) {
-    const canvas = Object.assign(document.createElement("canvas"), { width: rows.length, height: rows.length });
+    const canvas = element("canvas", { width: rows.length, height: rows.length });
     const pixels = new ImageData(rows.length, rows.length);
     for (const [t, row] of rows.entries()) {
       for (const [s, weight] of row.entries()) pixels.data.set([124, 104, 238, 255 * Math.sqrt(weight)], 4 * (t * rows.length + s));
     }
     canvas.getContext("2d").putImageData(pixels, 0, 0);
-    const button = document.createElement("button");
-    button.type = "button";
+    const button = element("button", { type: "button" }, canvas, String(i));
     button.setAttribute("role", "radio");
     button.setAttribute("aria-label", `Head ${i}`);
-    button.append(canvas, String(i));
     button.addEventListener("click", () => this.choose(i));
     return button;
   }

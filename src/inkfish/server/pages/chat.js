@@ -1,8 +1,8 @@
 // The Chat page: a persona, turns with other answers to choose from, branches by editing an earlier message.
 import { get, post, stream } from "./ask.js";
+import { $, element, tell } from "./elements.js";
 import { download, keep, kept, models, sliders } from "./settings.js";
 
-const $ = (id) => document.getElementById(id);
 const KEY = "inkfish.chat";
 const EDIT = "Say something else here";
 const state = { persona: "", turns: [], model: "", values: {}, ...kept(KEY, {}) };
@@ -11,14 +11,6 @@ let controller = null;
 
 const knobs = sliders($("sliders"), ["temperature", "top_p"], save);
 knobs.set({ temperature: 0.7, top_p: 0.9, ...state.values });
-
-function tell(error) { $("trouble").textContent = error ? error.message ?? String(error) : ""; }
-
-function element(kind, properties, ...children) {
-  const made = Object.assign(document.createElement(kind), properties);
-  made.append(...children);
-  return made;
-}
 
 function save() {
   state.persona = $("persona").value;

@@ -1,18 +1,10 @@
 // The Compare page: one opening, two sides.
 import { post, stream } from "./ask.js";
+import { $, element, tell } from "./elements.js";
 import { models, sliders } from "./settings.js";
 
-const $ = (id) => document.getElementById(id);
 const SIDES = ["Left", "Right"];
 let controller = null;
-
-function tell(error) { $("trouble").textContent = error ? error.message ?? String(error) : ""; }
-
-function element(kind, properties, ...children) {
-  const made = Object.assign(document.createElement(kind), properties);
-  made.append(...children);
-  return made;
-}
 
 const sides = SIDES.map((name, i) => {
   const model = element("select", { id: `model-${i}` });

@@ -1,8 +1,8 @@
 // On the Label page of a server that has models: openings become texts to choose from.
 import { post } from "./ask.js";
+import { $ } from "./elements.js";
 import { models } from "./settings.js";
 
-const $ = (id) => document.getElementById(id);
 let offered = false;
 
 // Shows the form, open where there is nothing else to do; `added` is called once there is more to label.

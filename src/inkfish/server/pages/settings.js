@@ -1,5 +1,6 @@
 // The settings of writing: sliders with boxes beside them, presets, kept in the browser. Shared by pages.
 import { get } from "./ask.js";
+import { element } from "./elements.js";
 
 export const SLIDERS = [
   { name: "max_tokens", label: "Length", hint: "tokens", min: 1, max: 500, step: 1, value: 100 },
@@ -19,24 +20,22 @@ export const PRESETS = {
   likeliest: { label: "Always the likeliest", temperature: 0, top_p: 1, top_k: 0, min_p: 0, repetition_penalty: 1 },
 };
 
-function field(kind, properties) { return Object.assign(document.createElement(kind), properties); }
-
 // Puts sliders into `place`; returns { values(), set(values) }; `changed` is called when a person moves one.
 export function sliders(place, chosen, changed) {
   const boxes = {};
   const parts = SLIDERS.filter((each) => chosen.includes(each.name)).map((each) => {
     const { name, label, hint, min, max, step, value } = each;
     const bounds = { min, max, step, value };
-    const range = field("input", { type: "range", ...bounds, id: `${name}-slider` });
-    const box = field("input", { type: "number", ...bounds, id: name });
+    const range = element("input", { type: "range", ...bounds, id: `${name}-slider` });
+    const box = element("input", { type: "number", ...bounds, id: name });
     range.setAttribute("aria-label", `${label}, slider`);
-    const caption = field("label", { htmlFor: name, textContent: `${label} ` });
-    caption.append(field("span", { className: "hint", textContent: hint }));
+    const caption = element("label", { htmlFor: name, textContent: `${label} ` });
+    caption.append(element("span", { className: "hint", textContent: hint }));
     range.addEventListener("input", () => { box.value = range.value; changed(); });
     box.addEventListener("input", () => { if (box.value !== "" && box.checkValidity()) { range.value = box.value; changed(); } });
     box.addEventListener("blur", () => { if (box.value === "" || !box.checkValidity()) box.value = range.value; });
     boxes[name] = { range, box };
-    const row = field("div", { className: "slider" });
+    const row = element("div", { className: "slider" });
     row.append(caption, range, box);
     return row;
   });
@@ -79,7 +78,7 @@ export function keep(key, value) {
 }
 
 export function download(name, content, type) {
-  const link = field("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });
+  const link = element("a", { href: URL.createObjectURL(new Blob([content], { type })), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

@@ -1,10 +1,8 @@
 // The Summarize page.
 import { post } from "./ask.js";
+import { $, tell } from "./elements.js";
 import { models } from "./settings.js";
 
-const $ = (id) => document.getElementById(id);
-
-function tell(error) { $("trouble").textContent = error ? error.message ?? String(error) : ""; }
 
 async function summarize() {
   tell(null);

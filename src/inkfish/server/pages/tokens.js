@@ -1,14 +1,14 @@
 // The Tokens page: a text coloured by probability, where heads look, and auto-regression step by step.
 import { Attention } from "./attention.js";
 import { post } from "./ask.js";
-import { models, sliders } from "./settings.js";
+import { $, element, tell } from "./elements.js";
 import { roving } from "./roving.js";
+import { models, sliders } from "./settings.js";
 
-const $ = (id) => document.getElementById(id);
 const TABS = ["likely", "attention", "step"];
 const knobs = sliders($("sliders"), ["temperature", "top_p", "top_k", "min_p"], () => {});
 knobs.set({ temperature: 1, top_p: 1 });
-const attention = new Attention(tell, visible);
+const attention = new Attention(visible);
 let tokens = [];     // of the text that was looked at, as /score gives them
 let looked = 0;      // answers to an earlier look are dropped
 const past = [];     // texts to go back to
@@ -19,14 +19,6 @@ let begun = "";      // their text
 let likely = [];     // the distribution that the next token is drawn from
 let playing = 0;
 let hiding = 0;
-
-function tell(error) { $("trouble").textContent = error ? error.message ?? String(error) : ""; }
-
-function element(kind, properties, ...children) {
-  const made = Object.assign(document.createElement(kind), properties);
-  made.append(...children);
-  return made;
-}
 
 function visible(text) { return text.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/ /g, "␣") || "·"; }
 function percent(logprob) {

@@ -1,11 +1,9 @@
 // The Translate page.
 import { get, post } from "./ask.js";
+import { $, tell } from "./elements.js";
 import { models } from "./settings.js";
 
-const $ = (id) => document.getElementById(id);
 const names = new Intl.DisplayNames(["en"], { type: "language" });
-
-function tell(error) { $("trouble").textContent = error ? error.message ?? String(error) : ""; }
 
 async function begin() {
   await models($("model"));

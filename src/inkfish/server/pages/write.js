@@ -1,10 +1,10 @@
 // The Write page: one box, completions at the cursor, alternatives, suggestions, and every version kept.
 import { stream } from "./ask.js";
+import { $, element, tell } from "./elements.js";
 import { Reader } from "./listen.js";
 import { roving } from "./roving.js";
 import { PRESETS, download, keep, kept, models, presets, sliders } from "./settings.js";
 
-const $ = (id) => document.getElementById(id);
 const OPENINGS = [
   "Once upon a time, in a village by the sea,",
   "Dear diary, today the lighthouse keeper",
@@ -25,14 +25,6 @@ let current = 0;
 let nextId = 1;
 let editTimer = 0;
 let lastSeed = null;
-
-function tell(error) { $("trouble").textContent = error ? error.message ?? String(error) : ""; }
-
-function element(kind, properties, ...children) {
-  const made = Object.assign(document.createElement(kind), properties);
-  made.append(...children);
-  return made;
-}
 
 // --- settings
 
