@@ -164,6 +164,25 @@ def test_repeats_come_after_so_many(store: Store) -> None:
     assert next_item(store, "ann") is None
 
 
+def test_what_one_has_chosen_comes_to_everybody_in_between(store: Store) -> None:
+    with pytest.raises(DataError, match=r"eve has chosen nothing in .*; label some items first"):
+        store.make_gold("eve")
+    for number in range(2):
+        shown = next_item(store, "eve")
+        assert shown is not None
+        answer(store, label(shown.item, "eve", request=f"e{number}", best=3))
+    assert store.make_gold("eve") == 2
+    store.set(Settings(gold_every=2))
+    seen = []
+    while shown := next_item(store, "ann"):
+        seen.append((shown.item.query[-1], shown.item.gold))
+        answer(store, label(shown.item, request=f"r{len(seen)}"))
+    # the overlap is 1, so that an item of eve's comes to ann only because the best of it is known
+    assert seen == [("2", None), ("3", None), ("0", (3,)), ("4", None)]
+    with pytest.raises(DataError, match="this item has its 1 labels already; go on with the next one"):
+        answer(store, label(item(1), request="unasked"))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

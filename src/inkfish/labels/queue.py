@@ -29,6 +29,11 @@ SELECT items.* FROM given JOIN items ON items.id = given.item WHERE labeller = ?
 GROUP BY items.id HAVING count(*) = 1 ORDER BY min(given.id) LIMIT 1
 """
 """What a labeller judged longest ago, and once only."""
+GOLD = """
+SELECT * FROM items WHERE gold IS NOT NULL
+AND NOT EXISTS (SELECT 1 FROM given WHERE given.item = items.id AND given.labeller = ?) ORDER BY id LIMIT 1
+"""
+"""The first item of which the best is known that a labeller has not seen."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ def next_item(store: Store, labeller: str) -> Shown | None:
     with store.writing():
         settings, now = store.settings, store.clock()
         store.db.execute("DELETE FROM leases WHERE until <= ?", (now,))
-        row = kept(store, labeller) or due_again(store, labeller, settings)
+        row = kept(store, labeller) or due_gold(store, labeller, settings)
+        row = row or due_again(store, labeller, settings)
         row = row or first_row(store, OPEN, {"overlap": settings.overlap, "labeller": labeller})
         if row is None:
             return None
@@ -77,6 +83,18 @@ def keep(store: Store, number: int, labeller: str) -> None:
     """Keep an item for a labeller for a while."""
     lease = (number, labeller, store.clock() + store.settings.lease)
     store.db.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", lease)
+
+
+def due_gold(store: Store, labeller: str, settings: Settings) -> sqlite3.Row | None:
+    """Return an item of which the best is known, if it is time for one."""
+    if not settings.gold_every:
+        return None
+    plain, gold = store.db.execute(
+        "SELECT coalesce(sum(gold IS NULL), 0), coalesce(sum(gold IS NOT NULL), 0) "
+        "FROM given JOIN items ON items.id = given.item WHERE labeller = ? AND NOT repeat",
+        (labeller,),
+    ).fetchone()
+    return first_row(store, GOLD, (labeller,)) if plain // settings.gold_every > gold else None
 
 
 def due_again(store: Store, labeller: str, settings: Settings) -> sqlite3.Row | None:
@@ -116,13 +134,16 @@ def answer(store: Store, label: Label) -> Label:
 
 def check_wanted(store: Store, number: int, label: Label, *, again: bool) -> None:
     """Refuse a label that nobody asked for."""
+    mine = kept(store, label.labeller)
+    asked = mine is not None and mine["id"] == number
     if again:
-        mine = kept(store, label.labeller)
-        if mine is None or mine["id"] != number:
+        if not asked:
             raise DataError(f"{label.labeller} has labelled this item already; undo that first", param="item")
         return
-    (done,) = store.db.execute("SELECT done FROM items WHERE id = ?", (number,)).fetchone()
-    if done >= store.settings.overlap:
+    row = first_row(store, "SELECT done, gold FROM items WHERE id = ?", (number,))
+    assert row is not None, "found before"
+    done = row["done"]
+    if done >= store.settings.overlap and not (asked and row["gold"] is not None):
         raise DataError(f"this item has its {done} labels already; go on with the next one", param="item")
 
 

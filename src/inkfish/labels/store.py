@@ -64,6 +64,8 @@ class Settings:
     """Labellers that see each item."""
     repeat_every: int = 0
     """After so many items a labeller gets an earlier one again; 0 never."""
+    gold_every: int = 0
+    """After so many items a labeller gets one of which the best is known, whatever the overlap; 0 never."""
     lease: float = 600.0
     """Seconds that an item is kept for who looks at it."""
     rubric: str = ""
@@ -214,6 +216,24 @@ class Store:
         if first:
             self.db.execute("UPDATE items SET done = done + 1 WHERE id = ?", (number,))
         return True
+
+    def make_gold(self, labeller: str) -> int:
+        """Take for right what a labeller has chosen; return of how many items the best is known by that.
+
+        Raises:
+            DataError: they have chosen nothing.
+        """
+        with self.writing():
+            rows = self.db.execute(
+                "SELECT item, best FROM given "
+                "WHERE labeller = ? AND verdict IN ('best', 'tie') AND NOT repeat",
+                (labeller,),
+            ).fetchall()
+            for row in rows:
+                self.db.execute("UPDATE items SET gold = ? WHERE id = ?", (row["best"], row["item"]))
+        if not rows:
+            raise DataError(f"{labeller} has chosen nothing in {self.path}; label some items first")
+        return len(rows)
 
     def said(self, number: int, labeller: str) -> int:
         """Return how many labels a labeller has given an item, undone ones left out."""
