@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from inkfish.metrics.winrate import compare, sign_test, wilson
+from inkfish.metrics.winrate import compare, length_controlled, sign_test, wilson
 
 binomtest = pytest.importorskip("scipy.stats").binomtest
 
@@ -37,3 +38,33 @@ def test_a_comparison_counts_ties_half() -> None:
 def test_the_interval_covers_what_it_should() -> None:
     # the paper's 86:14 at n = 1,024
     assert wilson(881, 1024)[::2] == pytest.approx((0.838, 0.880), abs=2e-3)
+
+
+def test_wins_by_length_alone_are_none_at_equal_length() -> None:
+    draw = np.random.default_rng(0)
+    longer = draw.normal(20, 30, 2000)  # one system writes more
+    points = (draw.random(2000) < 1 / (1 + np.exp(-longer / 20))).astype(float)
+    assert points.mean() > 0.65
+    found = length_controlled(points.tolist(), longer.tolist())
+    assert found.low < 0.5 < found.high
+    assert found.mean == pytest.approx(0.5, abs=0.04)
+
+
+def test_without_differences_length_control_changes_nothing() -> None:
+    points = [1.0] * 30 + [0.5] * 10 + [0.0] * 10
+    assert length_controlled(points, [0.0] * 50).mean == pytest.approx(0.7, abs=1e-3)
+
+
+def test_length_control_is_the_logistic_regressions_intercept() -> None:
+    regression = pytest.importorskip("sklearn.linear_model").LogisticRegression
+    draw = np.random.default_rng(1)
+    longer = draw.normal(0, 5, 300)
+    points = (draw.random(300) < 1 / (1 + np.exp(-(0.6 + longer / 5)))).astype(float)
+    scale = longer.std()
+    fitted = regression(C=100.0, tol=1e-10).fit(longer[:, None] / scale, points)
+    expected = 1 / (1 + np.exp(-fitted.intercept_[0]))
+    assert length_controlled(points.tolist(), longer.tolist()).mean == pytest.approx(expected, abs=1e-3)
+
+
+def test_who_always_wins_does_so_at_equal_length_too() -> None:
+    assert length_controlled([1.0] * 20, list(range(20))).mean > 0.9

@@ -8,7 +8,7 @@ import torch
 from inkfish.preferences.advantages import grpo, rloo
 from inkfish.preferences.dpo import best_of_n_dpo_loss, dpo_loss
 from inkfish.preferences.kl import KLController, best_of_n_kl, k1, k3
-from inkfish.preferences.reward_losses import best_of_n_loss, pairs_loss, ratings_loss
+from inkfish.preferences.reward_losses import best_of_n_loss, label_pairs_loss, pairs_loss, ratings_loss
 
 
 def test_best_of_four_by_hand() -> None:
@@ -35,6 +35,14 @@ def test_pairs_by_hand() -> None:
     torch.testing.assert_close(found, best_of_n_loss(pair, torch.tensor([[1.0, 0.0]])))
     tie = pairs_loss(torch.tensor([1.0]), torch.tensor([1.0]), torch.tensor([0.5]))
     assert float(tie) == pytest.approx(math.log(2))
+
+
+def test_pairs_of_a_label_by_hand() -> None:
+    scores = torch.tensor([[1.0, 0.0, -1.0], [2.0, 2.0, 0.0], [5.0, 1.0, 3.0]])
+    targets = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [1 / 3, 1 / 3, 1 / 3]])
+    one, two = math.log1p(math.exp(-1)), math.log1p(math.exp(-2))
+    expected = [(one + two) / 2, two, 0.0]
+    assert label_pairs_loss(scores, targets).tolist() == pytest.approx(expected)
 
 
 def test_ratings_by_hand() -> None:

@@ -6,7 +6,10 @@ from collections.abc import Hashable, Sequence
 
 from inkfish.metrics.diversity import ngrams
 
-__all__ = ["copy_position", "ngram_novelty", "sentence_novelty"]
+__all__ = ["begins_alike", "copy_position", "has_preamble", "ngram_novelty", "sentence_novelty"]
+
+PREAMBLE = frozenset({"hi", "hello", "hey", "ok", "okay", "so"})
+"""First words of texts that do not come to the point at once."""
 
 
 def ngram_novelty(summary: Sequence[Hashable], source: Sequence[Hashable], n: int) -> float:
@@ -39,6 +42,20 @@ def copy_position(
         else:
             start += 1
     return places
+
+
+def begins_alike(summary: Sequence[Hashable], source: Sequence[Hashable], *, count: int = 3) -> bool:
+    """Whether a summary begins with the words that its source begins with, so copies its very start."""
+    return len(summary) >= count and list(summary[:count]) == list(source[:count])
+
+
+def has_preamble(text: str) -> bool:
+    """Whether a text greets or announces first; copying its start is then no summary.
+
+    Such a first word, or a colon in the first three (OpenAI's report on Ziegler et al. 2019).
+    """
+    first = text.split(maxsplit=3)[:3]
+    return bool(first) and (first[0].strip(",.!").lower() in PREAMBLE or any(":" in word for word in first))
 
 
 def longest_prefix(words: Sequence[Hashable], source: Sequence[Hashable]) -> tuple[int, int]:

@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from inkfish.metrics.interval import Interval, bootstrap
 
-__all__ = ["Verdict", "compare", "sign_test", "wilson"]
+__all__ = ["Verdict", "compare", "length_controlled", "sign_test", "wilson"]
 
 
 class Verdict(NamedTuple):
@@ -62,3 +65,41 @@ def compare(points: Sequence[float], *, resamples: int = 2000, seed: int = 0) ->
         wilson(wins, wins + losses),
         sign_test(wins, losses),
     )
+
+
+def length_controlled(
+    points: Sequence[float], differences: Sequence[float], *, resamples: int = 500, seed: int = 0
+) -> Interval:
+    """Return the share of wins to be expected were both texts equally long, with a bootstrap interval.
+
+    A logistic regression of the points on the difference of the lengths, read where that is 0 (the length
+    term of Dubois et al. 2024). A slight pull towards 0 keeps it finite where one system always wins.
+
+    Args:
+        points: one for each prompt, as for `compare`.
+        differences: length of the first system's text minus the second's.
+        resamples: of the bootstrap, whose unit is the prompt.
+        seed: of the bootstrap.
+    """
+    y, x = np.asarray(points, np.float64), np.asarray(differences, np.float64)
+    assert y.shape == x.shape, "a difference of lengths for each prompt"
+    spread = float(x.std()) or 1.0
+    features = np.stack([np.ones_like(x), x / spread], 1)  # (prompts, 2)
+    draw = np.random.Generator(np.random.Philox(seed))
+    rows = (draw.integers(0, len(y), len(y)) for _ in range(resamples))
+    low, high = np.quantile([at_equal_length(features[i], y[i]) for i in rows], [0.025, 0.975])
+    return Interval(float(low), at_equal_length(features, y), float(high))
+
+
+def at_equal_length(features: NDArray[np.float64], points: NDArray[np.float64], pull: float = 0.01) -> float:
+    """Return the logistic regression's value at difference 0, by Newton's steps from 0."""
+    weights = np.zeros(2)
+    for _ in range(25):
+        p = 1 / (1 + np.exp(-features @ weights))
+        gradient = features.T @ (points - p) - pull * weights
+        curvature = (features * (p * (1 - p))[:, None]).T @ features + pull * np.eye(2)
+        step = np.linalg.solve(curvature, gradient)
+        weights = weights + np.clip(step, -2, 2)
+        if np.abs(step).max() < 1e-9:
+            break
+    return float(1 / (1 + np.exp(-weights[0])))

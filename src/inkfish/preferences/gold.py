@@ -13,7 +13,7 @@ from typing import Any
 
 from inkfish.errors import MissingExtraError
 
-__all__ = ["Judge", "afinn", "descriptiveness", "length_band", "vader"]
+__all__ = ["Judge", "afinn", "classifier", "descriptiveness", "length_band", "vader"]
 
 Judge = Callable[[Sequence[str], Sequence[str]], list[float]]
 """(queries, responses) → how good each response is; more is better."""
@@ -87,5 +87,35 @@ def length_band(fewest: int, most: int) -> Judge:
     def judge(queries: Sequence[str], responses: Sequence[str]) -> list[float]:
         counts = [len(WORD.findall(response)) for response in responses]
         return [float(-max(0, fewest - count, count - most)) for count in counts]
+
+    return judge
+
+
+def classifier(liked: Sequence[str], disliked: Sequence[str]) -> Judge:
+    """Return a judge that has learned from examples: log odds that a response is one of those that are liked.
+
+    A logistic regression on words and pairs of words. Ziegler et al. 2019 had a transformer for their mock
+    labels (section 3.1.2).
+
+    Args:
+        liked: texts of the kind that is wanted.
+        disliked: texts of the other kind.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+    except ModuleNotFoundError:
+        raise MissingExtraError("a classifier", "evaluate") from None
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"\b\w+\b")
+    model = make_pipeline(words, LogisticRegression(C=10.0, max_iter=1000))
+    model.fit([*liked, *disliked], [True] * len(liked) + [False] * len(disliked))
+
+    def judge(queries: Sequence[str], responses: Sequence[str]) -> list[float]:
+        found: list[float] = model.decision_function(list(responses)).tolist()
+        return found
 
     return judge

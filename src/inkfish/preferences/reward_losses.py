@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["best_of_n_loss", "pairs_loss", "ratings_loss"]
+__all__ = ["best_of_n_loss", "label_pairs_loss", "pairs_loss", "ratings_loss"]
 
 
 def best_of_n_loss(scores: Tensor, targets: Tensor) -> Tensor:
@@ -30,6 +30,18 @@ def pairs_loss(chosen: Tensor, rejected: Tensor, targets: Tensor | None = None) 
     if targets is None:
         return -F.logsigmoid(margin)
     return -(targets * F.logsigmoid(margin) + (1 - targets) * F.logsigmoid(-margin))
+
+
+def label_pairs_loss(scores: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean loss of each label's pairs: the best against each other one, (B,).
+
+    Args:
+        scores: (B, N), of the candidates.
+        targets: (B, N), the probability that each is the best; equal ones make no pair.
+    """
+    better = (targets[:, :, None] > targets[:, None, :]).float()  # (B, N, N)
+    losses = pairs_loss(scores[:, :, None], scores[:, None, :])
+    return (losses * better).sum((1, 2)) / better.sum((1, 2)).clamp(min=1)
 
 
 def ratings_loss(scores: Tensor, ratings: Tensor) -> Tensor:
