@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["draw", "draw_together", "smooth"]
+__all__ = ["draw", "draw_together", "draw_updates", "smooth"]
 
 
 def smooth(values: Sequence[float], weight: float = 0.98) -> list[float]:
@@ -67,6 +67,40 @@ def draw_together(curves: Mapping[str, Mapping[int, float]]) -> bytes:
     for name, scores in curves.items():
         axes.plot(list(scores), list(scores.values()), "o-", markersize=3, label=name)
     axes.legend(frameon=False)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()
+
+
+PANELS = (
+    ("reward", ("objective/score", "judge")),
+    ("divergence, nats a response", ("objective/kl",)),
+    ("KL coefficient", ("objective/kl_coef",)),
+    ("entropy, nats a token", ("policy/entropy",)),
+)
+"""What is drawn of learning from preferences."""
+
+
+def draw_updates(records: Sequence[dict[str, Any]], *, title: str = "") -> bytes:
+    """Return a PNG of reward, divergence, its coefficient and entropy over the updates of a policy.
+
+    Args:
+        records: lines of metrics.jsonl.
+        title: over the picture.
+    """
+    from matplotlib.figure import Figure  # here: it takes a second to import
+
+    updates = [record for record in records if "objective/score" in record]
+    figure = Figure(figsize=(9, 6), dpi=120, layout="constrained")
+    figure.suptitle(title)
+    for axes, (label, names) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
+        axes.set(xlabel="update", ylabel=label)
+        for name, colour in zip(names, ("#253237", "#c8553d"), strict=False):
+            points = [(record["update"], record[name]) for record in updates if record.get(name) is not None]
+            if points:
+                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1, label=name)
+        if len(axes.lines) > 1:
+            axes.legend(frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()

@@ -188,14 +188,17 @@ async function look() {
 
 function show(run, records) {
   const steps = records.filter((record) => "loss" in record);
-  const last = steps.at(-1);
+  const updates = records.filter((record) => "objective/score" in record); // of learning from preferences
+  const last = steps.at(-1) ?? updates.at(-1);
   $("run-name").textContent = run.name;
   $("state").textContent = STATES[run.state];
   $("state").className = run.state === "failed" ? "error" : run.state === "finished" ? "good" : "faint";
   $("bar").max = run.steps ?? 1;
   $("bar").value = last?.step ?? 0;
   const parts = [];
-  if (last) parts.push(`step ${number.format(last.step)} of ${number.format(run.steps ?? last.step)}`, `loss ${last.loss?.toFixed(3) ?? "–"}`);
+  if (last) parts.push(`step ${number.format(last.step)} of ${number.format(run.steps ?? last.step)}`);
+  if (last && updates.length) parts.push(...sayUpdate(updates.at(-1)));
+  else if (last) parts.push(`loss ${last.loss?.toFixed(3) ?? "–"}`);
   const checked = records.filter((record) => "validation" in record).at(-1);
   if (checked) parts.push(`held out ${checked.validation.toFixed(3)} bits a byte`);
   if (run.seconds_to_go !== null) parts.push(`${duration(run.seconds_to_go)} to go`);
@@ -206,18 +209,40 @@ function show(run, records) {
   $("run-error").textContent = run.error?.replace(/^inkfish: /, "") ?? "";
   $("write").hidden = !run.writes;
   $("lines").textContent = run.lines.join("\n");
-  drawCurve(steps, records.filter((record) => "validation" in record));
-  showSamples(run.samples);
+  if (updates.length) drawUpdates(updates);
+  else drawLoss(steps);
+  $("divergence").hidden = !updates.length;
+  showSamples(run.samples, updates.length ? "update" : "step");
 }
 
-function showSamples(samples) {
+function sayUpdate(record) {
+  const said = [`reward ${record["objective/score"].toFixed(3)}`];
+  if ("judge" in record) said.push(`second judge ${record.judge.toFixed(3)}`);
+  said.push(`KL ${record["objective/kl"].toFixed(2)} nats at ${record["objective/kl_coef"].toFixed(3)}`);
+  said.push(`entropy ${record["policy/entropy"].toFixed(2)}`, `${record.episodes_per_second.toFixed(1)} responses a second`);
+  return said;
+}
+
+function drawUpdates(updates) {
+  const values = (name) => updates.map((record) => ({ step: record.update, value: record[name] }));
+  const [score, kl] = [drawCurve($("curve"), values("objective/score"), "update"), drawCurve($("divergence-curve"), values("objective/kl"), "update")];
+  if (score) $("curve-caption").textContent = `Reward ${score.first.toFixed(2)} → ${score.last.toFixed(2)}: what the texts of an update are worth`;
+  if (kl) $("divergence-caption").textContent = `Divergence ${kl.first.toFixed(2)} → ${kl.last.toFixed(2)} nats: how far it has moved from where it began`;
+}
+
+function drawLoss(steps) {
+  const loss = drawCurve($("curve"), steps.map((step) => ({ step: step.step, value: step.loss })), "step");
+  if (loss) $("curve-caption").textContent = `Loss ${loss.first.toFixed(2)} → ${loss.last.toFixed(2)}: the lower, the better it guesses your texts`;
+}
+
+function showSamples(samples, unit) {
   const key = samples.map((sample) => sample.step).join();
   if (!samples.length || $("samples").dataset.key === key) return;
   $("samples").dataset.key = key;
   $("samples").replaceChildren(...samples.map((sample, i) => {
     const text = element("p", sample.text);
     text.className = "writing";
-    const made = element("details", "", element("summary", `after step ${number.format(sample.step)}`), text);
+    const made = element("details", "", element("summary", `after ${unit} ${number.format(sample.step)}`), text);
     made.className = "sample";
     made.open = i === 0;
     return made;
@@ -231,27 +256,28 @@ function shape(kind, attributes, text) {
   return made;
 }
 
-function drawCurve(steps) {
-  const points = steps.filter((step) => Number.isFinite(step.loss));
-  if (points.length < 2) { $("curve").replaceChildren(); return; }
+// Draws values over steps, raw and smooth; returns the first value and the last smooth one.
+function drawCurve(place, all, unit) {
+  const points = all.filter((point) => Number.isFinite(point.value));
+  if (points.length < 2) { place.replaceChildren(); return null; }
   const [left, right, top, bottom] = [44, 630, 12, 212];
-  const losses = points.map((point) => point.loss);
-  const [low, high] = [Math.min(...losses), Math.max(...losses)];
+  const values = points.map((point) => point.value);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
   const first = points[0].step, span = Math.max(1, points.at(-1).step - first);
   const x = (step) => left + ((step - first) / span) * (right - left);
-  const y = (loss) => bottom - ((loss - low) / Math.max(1e-6, high - low)) * (bottom - top);
+  const y = (value) => bottom - ((value - low) / Math.max(1e-6, high - low)) * (bottom - top);
   const line = (values) => values.map((value, i) => `${i ? "L" : "M"}${x(points[i].step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-  let mean = losses[0];
-  const smooth = losses.map((loss) => (mean += (loss - mean) * Math.max(0.08, 2 / (losses.length + 2))));
+  let mean = values[0];
+  const smooth = values.map((value) => (mean += (value - mean) * Math.max(0.08, 2 / (values.length + 2))));
   const parts = [low, (low + high) / 2, high].flatMap((value) => [
     shape("line", { class: "grid-line", x1: left, x2: right, y1: y(value), y2: y(value) }),
     shape("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(2)),
   ]);
-  parts.push(shape("text", { x: left, y: 232 }, `step ${number.format(first)}`));
+  parts.push(shape("text", { x: left, y: 232 }, `${unit} ${number.format(first)}`));
   parts.push(shape("text", { x: right, y: 232, "text-anchor": "end" }, number.format(points.at(-1).step)));
-  parts.push(shape("path", { class: "raw", d: line(losses) }), shape("path", { class: "smooth", d: line(smooth) }));
-  $("curve").replaceChildren(...parts);
-  $("curve-caption").textContent = `Loss ${losses[0].toFixed(2)} → ${smooth.at(-1).toFixed(2)}: the lower, the better it guesses your texts`;
+  parts.push(shape("path", { class: "raw", d: line(values) }), shape("path", { class: "smooth", d: line(smooth) }));
+  place.replaceChildren(...parts);
+  return { first: values[0], last: smooth.at(-1) };
 }
 
 // --- writing
