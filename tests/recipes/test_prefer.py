@@ -28,6 +28,7 @@ from inkfish.recipes.prefer import compare, doctor, learning, optimize, reward, 
 from inkfish.recipes.prefer.comparisons import read_comparisons, split
 from inkfish.recipes.prefer.queries import held_out, sentence_ends, stretches
 from inkfish.tokenizer import Tokenizer
+from inkfish.training import curve
 from inkfish.training.metrics import read_metrics
 from inkfish.weights import hub, huggingface
 
@@ -53,6 +54,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         short=lambda q, r: [1.0],
     )
     monkeypatch.setitem(sys.modules, "judges", judges)
+    monkeypatch.setattr(curve, "draw_updates", lambda records, *, title="": title.encode())
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -218,6 +220,7 @@ def test_a_reward_model_learns_and_is_normalised(made: Path) -> None:
     with Store(made / "s") as store:
         vocabulary = Tokenizer.load(made / "base")
         found = read_comparisons(store, vocabulary, ratings=False, limit=None)
+        config = reward.as_sampled(config, store.items()[0])
     data = reward.Data(*split(found, 0.3, 1), vocabulary)
     queries, responses = reward.reference_samples(config, data)
     model = rewards.read_reward_model(made / "reward")
@@ -377,14 +380,29 @@ def test_paused_and_gone_on_is_the_same_bit_for_bit(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("point", ["append done metrics.jsonl#3", "rename done 16", "replace 2.txt"])
-def test_killed_and_gone_on_is_the_same_bit_for_bit(made: Path, tmp_path: Path, point: str) -> None:
-    settings = {k: v for k, v in POLICY.items() if k != "kl_target"} | at(made)
+@pytest.mark.parametrize(
+    ("algorithm", "point"),
+    [
+        ("ppo", "append done metrics.jsonl#3"),
+        ("ppo", "rename done 16"),
+        ("ppo", "replace 2.txt"),
+        ("rloo", "append done metrics.jsonl#4"),
+        ("grpo", "append done metrics.jsonl#4"),
+        ("dpo", "append done metrics.jsonl#5"),
+    ],
+)
+def test_killed_and_gone_on_is_the_same_bit_for_bit(
+    made: Path, tmp_path: Path, algorithm: str, point: str
+) -> None:
+    settings = {k: v for k, v in POLICY.items() if k != "kl_target"} | at(made) | {"algorithm": algorithm}
+    if algorithm == "dpo":
+        settings |= {"store": str(made / "s"), "batch": 8, "minibatch": 8, "episodes": 64}
 
     def code(out: str) -> str:
         return (
             "from pathlib import Path; from inkfish.recipes.prefer import learning, optimize; "
-            f"optimize.run(learning.Config((Path({str(made / 'text.txt')!r}),), **{settings!r}, "
+            f"s = {settings!r}; s['store'] = Path(s['store']) if s.get('store') else None; "
+            f"optimize.run(learning.Config((Path({str(made / 'text.txt')!r}),), **s, "
             f"reward={str(made / 'reward')!r}, out=Path({str(tmp_path / out)!r})))"
         )
 
@@ -416,6 +434,9 @@ def test_dpo_learns_from_labels_and_goes_on(made: Path, tmp_path: Path) -> None:
     before = weights_of(tmp_path / "d")
     optimize.run(config)
     assert weights_of(tmp_path / "d") == before
+    optimize.run(replace(config, out=tmp_path / "pairs", pairwise=True))
+    assert read_metrics(tmp_path / "pairs" / "metrics.jsonl")[-1]["held_out/accuracy"] > 0.25
+    assert weights_of(tmp_path / "pairs") != before
 
 
 def test_best_of_n_chooses(made: Path, tmp_path: Path) -> None:
@@ -460,6 +481,7 @@ def test_a_run_away_is_saved_with_its_samples(made: Path, tmp_path: Path) -> Non
         optimize.run(policy(made, tmp_path / "p", stop_kl=0.01, lr=0.05))
     assert (tmp_path / "p" / "last").read_text() == "8\n"
     assert (tmp_path / "p" / "samples" / "2.txt").exists()
+    assert (tmp_path / "p" / "curve.png").read_text() == "p: ppo"
 
 
 @pytest.mark.parametrize("signed", ["policy", "reference"])
@@ -471,9 +493,9 @@ def test_a_first_step_that_is_no_first_step_is_refused(
     plain = onpolicy.Writer.scored
 
     def wrong(self: Any, *args: Any) -> Any:
-        rollout = plain(self, *args)
+        responses, rollout = plain(self, *args)
         name = "logprobs" if signed == "policy" else "reference"
-        return rollout._replace(**{name: getattr(rollout, name) + 0.1})
+        return responses, rollout._replace(**{name: getattr(rollout, name) + 0.1})
 
     monkeypatch.setattr(onpolicy.Writer, "scored", wrong)
     with pytest.raises(RunError, match="before the first step"):

@@ -24,9 +24,12 @@ try:
     from inkfish.recipes.prefer import doctor as doctor_recipe
     from inkfish.recipes.prefer import frontier as frontier_recipe
     from inkfish.recipes.prefer import learning
+    from inkfish.recipes.prefer import report as report_recipe
     from inkfish.recipes.prefer import reward as reward_recipe
+    from inkfish.recipes.prefer import rounds as rounds_recipe
     from inkfish.recipes.prefer import sample as sample_recipe
     from inkfish.recipes.prefer import simulate as simulate_recipe
+    from inkfish.recipes.prefer import summaries as summaries_recipe
 except ModuleNotFoundError as error:
     if error.name not in {"torch", "matplotlib", "tokenizers"}:
         raise
@@ -44,7 +47,8 @@ app = App(
         "inkfish prefer simulate --store labels.sqlite --judge vader",
         "inkfish prefer reward --store labels.sqlite --out runs/reward",
         "inkfish prefer optimize stories/ --reward runs/reward --out runs/policy",
-        "inkfish prefer compare held-out.txt --model runs/policy",
+        "inkfish prefer compare held-out.txt --model runs/policy --store pairs.sqlite",
+        "inkfish prefer report --store pairs.sqlite",
         about="Candidates are sampled, people (or a program) say which is best, a reward model learns from "
         "them, and the model learns to write what it prefers.",
     ),
@@ -72,6 +76,8 @@ def label(
     store: Path = Path("labels.sqlite"),
     overlap: int | None = None,
     repeat_every: int | None = None,
+    gold_by: str | None = None,
+    gold_every: int | None = None,
     rubric: Path | None = None,
     runs: Path = Path("runs"),
     access: Access = Access(),  # noqa: B008  # frozen
@@ -82,12 +88,16 @@ def label(
         store: The label store, which inkfish prefer sample or compare has made.
         overlap: Labellers that see each item; kept in the store.
         repeat_every: After so many items a labeller gets an earlier one again; 0 never; kept in the store.
+        gold_by: Take for right what this labeller has chosen; the figures say how often others agree with it.
+        gold_every: After so many items everybody gets one of those; 0 never; kept in the store.
         rubric: Text file with the instructions that stand beside each item; kept in the store.
         runs: Folder of runs that any labeller may pause.
         access: Where the server listens and who may use it.
     """
     with Store(store) as opened:
-        opened.set(label_settings(opened.settings, overlap, repeat_every, rubric))
+        opened.set(label_settings(opened.settings, overlap, repeat_every, gold_every, rubric))
+        if gold_by is not None:
+            note(f"of {opened.make_gold(gold_by):,} items the best is known")
     settings = access.settings()
     site = create_app(settings, pages=[label_page(store, runs)])
     listener = listen(settings)
@@ -97,7 +107,11 @@ def label(
 
 
 def label_settings(
-    now: Settings, overlap: int | None, repeat_every: int | None, rubric: Path | None
+    now: Settings,
+    overlap: int | None,
+    repeat_every: int | None,
+    gold_every: int | None,
+    rubric: Path | None,
 ) -> Settings:
     """Return a store's settings with what was given.
 
@@ -105,12 +119,14 @@ def label_settings(
         SettingError: a number below its limit.
         DataError: instructions that can't be read.
     """
-    for name, value, low in (("overlap", overlap, 1), ("repeat_every", repeat_every, 0)):
+    given = (("overlap", overlap, 1), ("repeat_every", repeat_every, 0), ("gold_every", gold_every, 0))
+    for name, value, low in given:
         if value is not None and value < low:
             raise SettingError(f"{name} is {value}; it must be {low} or more", param=name)
     return Settings(
         overlap=now.overlap if overlap is None else overlap,
         repeat_every=now.repeat_every if repeat_every is None else repeat_every,
+        gold_every=now.gold_every if gold_every is None else gold_every,
         lease=now.lease,
         rubric=now.rubric if rubric is None else read_file(rubric),
     )
@@ -164,7 +180,26 @@ def optimize(
     result = optimize_recipe.run(config)
     if result.stopped is not None:
         return 128 + result.stopped
-    note(f"inkfish prefer compare HELD-OUT --model {result.folder}")
+    if result.leads:
+        note(f"inkfish prefer compare HELD-OUT --model {result.folder}")
+    return 0
+
+
+@app.command
+def rounds(
+    config: Annotated[rounds_recipe.Config, Parameter(name="*")], *, recipe_file: RecipeFile = None
+) -> int:
+    """Sample, label and learn several times, each time from what the model writes by then.
+
+    Args:
+        config: The settings.
+        recipe_file: Settings from this TOML file, by their names with underscores; options come before it.
+    """
+    result = rounds_recipe.run(config)
+    if result.stopped is not None:
+        return 128 + result.stopped
+    if result.policy is not None:
+        note(f"inkfish prefer compare HELD-OUT --model {result.policy}")
     return 0
 
 
@@ -182,6 +217,33 @@ def compare(
         frontier_recipe.run(config)
     else:
         compare_recipe.run(config)
+    return 0
+
+
+@app.command
+def report(
+    config: Annotated[report_recipe.Config, Parameter(name="*")] = report_recipe.Config(),  # noqa: B008
+) -> int:
+    """Count what labellers said of two models' texts, which compare has put into a label store.
+
+    Args:
+        config: The settings.
+    """
+    report_recipe.run(config)
+    return 0
+
+
+@app.command
+def summaries(
+    config: Annotated[summaries_recipe.Config, Parameter(name="*")], *, recipe_file: RecipeFile = None
+) -> int:
+    """Hold summaries of several models beside the reference and lead-3: ROUGE, novelty, where they copy.
+
+    Args:
+        config: The settings.
+        recipe_file: Settings from this TOML file, by their names with underscores; options come before it.
+    """
+    summaries_recipe.run(config)
     return 0
 
 

@@ -42,13 +42,13 @@ def run(config: Config, begin: Beginning, screen: Display) -> int:
     )
     check_reward(config, reward, begin, screen.say)
     queries = config.queries(begin.tokenizer, begin.base.config, screen.say)[config.skip :][: config.episodes]
-    backend = load(config.model, dtype="float32", threads=config.threads or None).backend
+    backend = load(config.start or config.model, dtype="float32", threads=config.threads or None).backend
     rows, chosen, every = [], [], []
     for start in range(0, len(queries), AT_ONCE):
         part = queries[start : start + AT_ONCE]
         found = respond(
             backend,
-            [query.ids for query in part],
+            [query.prompt for query in part],
             length=config.tokens,
             temperature=config.temperature,
             seed=config.seed,

@@ -2,7 +2,8 @@
 
     inkfish prefer compare held-out.jsonl --model runs/policy --other starter --judge vader
 
-The judge is a program here; for people, --store writes the pairs, models hidden, to be labelled on the page.
+The judge is a program here; for people, --store writes the texts, models hidden, to be labelled on the page,
+and inkfish prefer report counts what they said. With --task chat both reply to messages.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from inkfish.errors import DataError, ModelError, SettingError
 from inkfish.labels.records import Candidate, Item
 from inkfish.labels.store import Store
 from inkfish.metrics.diversity import distinct, repetition
-from inkfish.metrics.winrate import compare
 from inkfish.model import GPT2
 from inkfish.preferences.rollout import respond
 from inkfish.preferences.sequences import join, score_responses
-from inkfish.recipes.display import display
+from inkfish.recipes.display import Display, display
 from inkfish.recipes.limits import check_real, check_whole
 from inkfish.recipes.prefer.queries import Query
+from inkfish.recipes.prefer.replies import messages, pairs, replies
+from inkfish.recipes.prefer.report import sentence, verdict
 from inkfish.recipes.prefer.rewards import find_judge, find_reward, in_pieces
 from inkfish.recipes.prefer.settings import Prompting, backend_of
 from inkfish.tokenizer import Tokenizer
@@ -49,7 +51,7 @@ class Config(Prompting):
     other: str = "starter"
     """What the model is compared with."""
     judge: tuple[str, ...] = ("vader",)
-    """Who decides (repeatable): vader, afinn, descriptive, length:A-B, reward:FOLDER, python:MODULE:NAME."""
+    """Who decides (repeatable), as for simulate: vader, reward:FOLDER, python:MODULE:FUNCTION and so on."""
     count: int = 1024
     """Prompts."""
     skip: int = 0
@@ -65,14 +67,18 @@ class Config(Prompting):
     out: Path | None = None
     """Write the report and every pair to this JSON file; a frontier with a picture and a table beside it."""
     store: Path | None = None
-    """Also put the pairs into this label store, for people."""
+    """Also put the texts into this label store, for people; inkfish prefer report counts what they say."""
+    each: int = 1
+    """Responses of each model that stand together there: 1 makes pairs, 2 two and two."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_whole(self, {"count": (1, 10**7), "skip": (0, 10**9), "best_of": (1, 4096)})
+        check_whole(self, {"count": (1, 10**7), "skip": (0, 10**9), "best_of": (1, 4096), "each": (1, 8)})
         check_real(self, {"tie": (0, 1e9)})
         if self.best_of > 1 and self.reward is None:
             raise SettingError("best_of needs a reward to choose by; name it", param="reward")
+        if self.best_of > 1 and self.each > 1:
+            raise SettingError("best_of and each are both above 1; leave one of them out", param="each")
         if self.frontier and self.reward is None:
             raise SettingError("a frontier needs the reward that was learned from; name it", param="reward")
         if not self.judge:
@@ -90,11 +96,11 @@ class System:
         self.model = GPT2(base.config).eval().requires_grad_(False)
         self.model.load_tensors(base.tensors)
 
-    def answer(self, config: Config, queries: Sequence[Query], *, samples: int) -> list[list[int]]:
+    def answer(self, config: Prompting, queries: Sequence[Query], *, samples: int) -> list[list[int]]:
         """Return responses; those to one prompt stand together."""
         found = respond(
             backend_of(self.model, device="cpu", threads=config.threads),
-            [query.ids for query in queries],
+            [query.prompt for query in queries],
             length=config.tokens,
             temperature=config.temperature,
             seed=config.seed,
@@ -112,43 +118,76 @@ def run(config: Config) -> dict[str, Any]:
     """
     judges = {name: find_judge(name) for name in config.judge}
     with display() as screen, cores(config.threads, side_by_side=True) as workers:
-        ours, theirs = System(config.model), System(config.other)
-        if ours.tokenizer.fingerprint != theirs.tokenizer.fingerprint:
-            raise ModelError(f"{config.model} and {config.other} have different vocabularies")
-        rule = config.truncation(ours.tokenizer)
-        queries = config.queries(ours.tokenizer, ours.config, screen.say)[config.skip :][: config.count]
-        if len(queries) < config.count:
-            raise DataError(f"the data give {len(queries):,} prompts, not {config.count:,}", param="count")
-        answers = ours.answer(config, queries, samples=config.best_of)
-        if config.best_of > 1:
-            answers = chosen(config, ours.tokenizer, queries, answers, workers)
-        pair = [answers, theirs.answer(config, queries, samples=1)]
-        shown = [[rule.cut(answer) if rule else answer for answer in side] for side in pair]
-        texts = [[ours.tokenizer.decode(answer) for answer in side] for side in shown]
-        asked = [query.text for query in queries]
+        answered = replied(config) if config.task == "chat" else responded(config, screen, workers)
+        texts = [side[:: config.each] for side in answered.texts]
         decided = {}
         for name, judge in judges.items():
-            scores = np.array([judge(asked, side) for side in texts])  # (2, prompts)
-            decided[name] = verdict(scores, config.tie)
-            screen.say(f"{name}: {sentence(decided[name])}")
-        kl = divergence(config, ours.model, theirs.model, queries, answers, workers)
+            scores = np.array([judge(answered.asked, side) for side in texts])  # (2, prompts)
+            decided[name] = judged(scores, config.tie, texts)
+            screen.say(f"{name}: {sentence(decided[name])}; {averages(decided[name])}")
         report: dict[str, Any] = {
             "model": config.model,
             "other": config.other,
-            "prompts": len(queries),
+            "prompts": len(answered.asked),
             "judges": decided,
-            "kl": {"mean": float(kl.mean()), "error": float(kl.std(correction=0)) / len(kl) ** 0.5},
-            "texts": {name: figures(side) for name, side in zip(("model", "other"), shown, strict=True)},
+            **answered.figures,
         }
-        screen.say(f"KL of the one from the other {report['kl']['mean']:.2f} nats a response")
+        if "kl" in report:
+            screen.say(f"KL of the one from the other {report['kl']['mean']:.2f} nats a response")
     if config.out is not None:
-        rows = [{"query": q, "model": a, "other": b} for q, a, b in zip(asked, *texts, strict=True)]
+        rows = [{"query": q, "model": a, "other": b} for q, a, b in zip(answered.asked, *texts, strict=True)]
         config.out.parent.mkdir(parents=True, exist_ok=True)
         whole = report | {"settings": plain(asdict(config)), "pairs": rows}
         config.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     if config.store is not None:
-        store_pairs(config, queries, shown, texts)
+        with Store(config.store, create=True) as store:
+            store.add(answered.items)
     return report
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What both wrote."""
+
+    asked: list[str]
+    """The prompts."""
+    texts: list[list[str]]
+    """Of each model, its responses; those to one prompt stand together."""
+    items: list[Item]
+    """To be labelled."""
+    figures: dict[str, Any]
+    """What there is to say of them besides."""
+
+
+def replied(config: Config) -> Answered:
+    """Let both reply to messages as in a chat."""
+    said = messages(config, skip=config.skip, count=config.count)
+    names = (config.model, config.other)
+    texts = [list(replies(name, said, config)) for name in names]
+    return Answered(said, texts, pairs(names, said, texts), {})
+
+
+def responded(config: Config, screen: Display, workers: Executor | None) -> Answered:
+    """Let both answer prompts, and measure by how much they differ."""
+    ours, theirs = System(config.model), System(config.other)
+    if ours.tokenizer.fingerprint != theirs.tokenizer.fingerprint:
+        raise ModelError(f"{config.model} and {config.other} have different vocabularies")
+    rule = config.truncation(ours.tokenizer)
+    queries = config.queries(ours.tokenizer, ours.config, screen.say)[config.skip :][: config.count]
+    if len(queries) < config.count:
+        raise DataError(f"the data give {len(queries):,} prompts, not {config.count:,}", param="count")
+    answers = ours.answer(config, queries, samples=max(config.best_of, config.each))
+    if config.best_of > 1:
+        answers = chosen(config, ours.tokenizer, queries, answers, workers)
+    pair = [answers, theirs.answer(config, queries, samples=config.each)]
+    shown = [[rule.cut(answer) if rule else answer for answer in side] for side in pair]
+    texts = [[ours.tokenizer.decode(answer) for answer in side] for side in shown]
+    kl = divergence(config, ours.model, theirs.model, queries, answers[:: config.each], workers)
+    found = {
+        "kl": {"mean": float(kl.mean()), "error": float(kl.std(correction=0)) / len(kl) ** 0.5},
+        "texts": {name: figures(side) for name, side in zip(("model", "other"), shown, strict=True)},
+    }
+    return Answered([query.text for query in queries], texts, items_of(config, queries, shown, texts), found)
 
 
 def plain(settings: dict[str, Any]) -> dict[str, Any]:
@@ -156,31 +195,18 @@ def plain(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: json.loads(json.dumps(value, default=str)) for name, value in settings.items()}
 
 
-def verdict(scores: Any, tie: float) -> dict[str, Any]:
-    """Return wins, ties and losses of the first row of scores, with intervals and test."""
+def judged(scores: Any, tie: float, texts: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return wins, ties and losses of the first row of scores, with intervals, test and length control."""
     margin = scores[0] - scores[1]
-    points = np.where(np.abs(margin) <= tie, 0.5, (margin > 0).astype(float))
-    found = compare(points.tolist())
-    return {
-        "wins": found.wins,
-        "ties": found.ties,
-        "losses": found.losses,
-        "score": found.score._asdict(),
-        "decided": found.decided._asdict(),
-        "p": found.p,
-        "mean": float(scores[0].mean()),
-        "other_mean": float(scores[1].mean()),
-    }
+    points = np.where(np.abs(margin) <= tie, 0.5, (margin > 0).astype(float)).tolist()
+    longer = [len(one) - len(other) for one, other in zip(*texts, strict=True)]
+    means = {"mean": float(scores[0].mean()), "other_mean": float(scores[1].mean())}
+    return verdict(points, longer) | means
 
 
-def sentence(found: dict[str, Any]) -> str:
-    """Return a verdict for people."""
-    score = found["score"]
-    return (
-        f"{found['wins']:,} wins, {found['ties']:,} ties, {found['losses']:,} losses: wins + ties/2 "
-        f"{score['mean']:.1%} ({score['low']:.1%} to {score['high']:.1%}), sign test p {found['p']:.2g}; "
-        f"scores {found['mean']:.3f} against {found['other_mean']:.3f}"
-    )
+def averages(found: dict[str, Any]) -> str:
+    """Return the mean scores for people."""
+    return f"scores {found['mean']:.3f} against {found['other_mean']:.3f}"
 
 
 def chosen(
@@ -214,7 +240,7 @@ def divergence(
     workers: Executor | None,
 ) -> torch.Tensor:
     """Return the log-ratio of each response under the two models, (B,)."""
-    sequences = join([query.ids for query in queries], answers, length=config.tokens)
+    sequences = join([query.prompt for query in queries], answers, length=config.tokens)
 
     def piece(rows: slice) -> torch.Tensor:
         part = sequences.rows(rows)
@@ -239,22 +265,22 @@ def figures(answers: Sequence[list[int]]) -> dict[str, float]:
     }
 
 
-def store_pairs(
+def items_of(
     config: Config, queries: Sequence[Query], shown: Sequence[list[list[int]]], texts: Sequence[list[str]]
-) -> None:
-    """Put the pairs into a label store."""
-    names = (config.model, config.other)
-    items = [
+) -> list[Item]:
+    """Return items to be labelled: pairs, or several responses of each model."""
+    names, n = (config.model, config.other), config.each
+    return [
         Item(
-            "pair",
+            "pair" if n == 1 else "best",
             query.text,
             tuple(
-                Candidate(texts[side][i], tuple(shown[side][i]), {"model": names[side]}) for side in (0, 1)
+                Candidate(texts[side][i], tuple(shown[side][i]), {"model": names[side]})
+                for side in (0, 1)
+                for i in range(number * n, number * n + n)
             ),
             query.ids,
+            meta={"asked": query.asked} if query.asked else {},
         )
-        for i, query in enumerate(queries)
+        for number, query in enumerate(queries)
     ]
-    assert config.store is not None, "asked only with one"
-    with Store(config.store, create=True) as store:
-        store.add(items)

@@ -108,7 +108,8 @@ def comparison(item: Item, label: Label, tokenizer: Tokenizer) -> Comparison:
         targets = [label.rating]
     else:
         targets = choice_targets(None, len(responses), tied=label.best)
-    return Comparison(Query(query, item.query), responses, tuple(targets), item.key, label.labeller)
+    asked = Query(query, item.query, tuple(item.meta.get("asked", ())))
+    return Comparison(asked, responses, tuple(targets), item.key, label.labeller)
 
 
 def split(found: Sequence[Comparison], share: float, seed: int) -> tuple[list[Comparison], list[Comparison]]:
@@ -121,10 +122,16 @@ def split(found: Sequence[Comparison], share: float, seed: int) -> tuple[list[Co
     return [one for one in found if not held(one)], [one for one in found if held(one)]
 
 
-def batch_of(part: Sequence[Comparison], cursor: int = 0) -> Comparisons:
-    """Return comparisons as a batch."""
+def batch_of(part: Sequence[Comparison], cursor: int = 0, *, asked: bool = False) -> Comparisons:
+    """Return comparisons as a batch.
+
+    Args:
+        part: the comparisons.
+        cursor: comparisons of the stream that are used up.
+        asked: take the queries as the writer reads them, not as the reward does.
+    """
     length = max(len(response) for one in part for response in one.responses)
-    queries = [one.query.ids for one in part for _ in one.responses]
+    queries = [one.query.prompt if asked else one.query.ids for one in part for _ in one.responses]
     responses = [response for one in part for response in one.responses]
     sequences = join(queries, responses, length=max(1, length))
     targets = torch.tensor([one.targets for one in part])
@@ -132,7 +139,7 @@ def batch_of(part: Sequence[Comparison], cursor: int = 0) -> Comparisons:
 
 
 def batches_of(
-    found: Sequence[Comparison], *, size: int, seed: int, cursor: int = 0
+    found: Sequence[Comparison], *, size: int, seed: int, cursor: int = 0, asked: bool = False
 ) -> Iterator[Comparisons]:
     """Yield batches for ever, each epoch in another order; the cursor says where to go on."""
     while True:
@@ -142,4 +149,4 @@ def batches_of(
             part = [found[i] for i in permutation[start : start + size]]
             start += len(part)
             cursor = epoch * len(found) + start
-            yield batch_of(part, cursor)
+            yield batch_of(part, cursor, asked=asked)

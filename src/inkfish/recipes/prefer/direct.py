@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from inkfish.model import GPT2
 from inkfish.preferences import adam
 from inkfish.preferences.dpo import best_of_n_dpo_loss, implicit_rewards
 from inkfish.preferences.policy import Policy
+from inkfish.preferences.reward_losses import label_pairs_loss
 from inkfish.preferences.rollout import respond
 from inkfish.preferences.selftest import check_dpo
 from inkfish.preferences.sequences import join, score_responses
@@ -32,8 +34,10 @@ from inkfish.recipes.prefer.learning import Beginning, Config
 from inkfish.recipes.prefer.queries import Query
 from inkfish.recipes.prefer.rewards import in_pieces
 from inkfish.recipes.prefer.settings import backend_of
+from inkfish.recipes.prefer.together import led, team_of
 from inkfish.training import schedule
 from inkfish.training.optimise import optimise
+from inkfish.training.ranks import ALONE, Ranks
 from inkfish.training.run import Run
 from inkfish.training.signals import Stop
 
@@ -63,30 +67,39 @@ def train(
     screen: Display,
     stop: Stop,
     workers: Executor | None,
+    ranks: Ranks = ALONE,
 ) -> int:
     """Take all steps; return how many labels were learned from."""
-    check_dpo()
+    led(ranks, check_dpo)
     assert config.store is not None, "the settings demand one"
     with Store(config.store) as store:
-        found = read_comparisons(store, begin.tokenizer, ratings=False, limit=None)
+        read = read_comparisons(store, begin.tokenizer, ratings=False, limit=None)
+    frame = config.framing(begin.tokenizer)  # for labels from elsewhere, which do not say how to ask
+    found = [one if one.query.asked else replace(one, query=frame(one.query)) for one in read]
     learned, held = split(found, HELD_OUT, config.seed)
-    check_enough(config, len(learned), len(held))
+    led(ranks, lambda: check_enough(config, len(learned), len(held)))
     optimizer = adam.make(config.optimizer, policy.trunk, lr=config.lr)
-    if here.resume(policy.trunk, optimizer):
+    if ranks.leads and here.resume(policy.trunk, optimizer):
         screen.say(f"going on after {here.progress.step:,} steps")
     steps = config.episodes // config.batch
     fitting = max(1, config.at_once // len(found[0].responses))
-    at_once = max(n for n in range(1, fitting + 1) if config.batch % n == 0)
+    at_once = max(n for n in range(1, fitting + 1) if config.batch % (n * ranks.size) == 0)
 
-    def loss(model: GPT2, batch: Comparisons) -> Tensor:
-        with torch.no_grad():
-            then = summed(reference, batch, temperature=config.temperature)
-        now = summed(model, batch, temperature=config.temperature)
-        return best_of_n_dpo_loss(now, then, batch.targets, beta=config.beta).sum()
-
+    loss = loss_of(config, reference)
+    team = team_of(
+        ranks,
+        policy.trunk,
+        policy.trunk,
+        optimizer,
+        here,
+        loss=loss,
+        count=lambda batch: len(batch.targets),
+        stop=stop,
+        seed=config.seed,
+    )
     taken = optimise(
         policy.trunk,
-        batches_of(learned, size=at_once, seed=config.seed, cursor=here.progress.cursor),
+        batches_of(learned, size=at_once, seed=config.seed, cursor=here.progress.cursor, asked=True),
         optimizer,
         schedule=lambda step: schedule.linear(step, steps=steps),
         steps=steps,
@@ -97,8 +110,13 @@ def train(
         loss=loss,
         count=lambda batch: len(batch.targets),
         workers=workers,
+        skipped=here.progress.skipped_in_a_row,
+        gradients=team.gradients,
     )
-    for step in taken:
+    if not ranks.leads:
+        team.follow(taken)
+        return 0
+    for step in team.lead(taken):
         here.took(step)
         screen.step(step, steps)
         ends = bool(stop) or step.number == steps
@@ -114,6 +132,20 @@ def train(
             screen.say(f"{stop.name}: saved after step {step.number:,}; the same command goes on")
             break
     return here.progress.step * config.batch
+
+
+def loss_of(config: Config, reference: GPT2) -> Callable[[GPT2, Comparisons], Tensor]:
+    """Return the sum of the losses of a batch of labels: of whole ones, or of their pairs."""
+
+    def loss(model: GPT2, batch: Comparisons) -> Tensor:
+        with torch.no_grad():
+            then = summed(reference, batch, temperature=config.temperature)
+        now = summed(model, batch, temperature=config.temperature)
+        if config.pairwise:
+            return label_pairs_loss(implicit_rewards(now, then, beta=config.beta), batch.targets).sum()
+        return best_of_n_dpo_loss(now, then, batch.targets, beta=config.beta).sum()
+
+    return loss
 
 
 def check_enough(config: Config, learned: int, held: int) -> None:
@@ -143,7 +175,7 @@ def measured(
     """Return how often the implicit reward prefers what labels do, and how far the policy has moved."""
 
     def piece(rows: slice) -> Tensor:
-        batch = batch_of(held[rows])
+        batch = batch_of(held[rows], asked=True)
         batch = batch._replace(ids=batch.ids.to(begin.device), mask=batch.mask.to(begin.device))
         with torch.no_grad():
             now, then = (summed(m, batch, temperature=config.temperature) for m in (model, reference))
@@ -168,12 +200,12 @@ def divergence(
     backend = backend_of(model, device=begin.device, threads=config.threads)
     responses = respond(
         backend,
-        [query.ids for query in queries],
+        [query.prompt for query in queries],
         length=config.tokens,
         temperature=config.temperature,
         seed=config.seed,
     ).tolist()
-    sequences = join([query.ids for query in queries], responses, length=config.tokens)
+    sequences = join([query.prompt for query in queries], responses, length=config.tokens)
     sequences = sequences.to(torch.device(begin.device))
 
     def piece(rows: slice) -> Tensor:

@@ -53,7 +53,18 @@ MAY_CHANGE: tuple[str, ...] = (
     "machine",
     "model",
 )
-MAY_CHANGE += ("reward", "judge", "store", "stop_kl")
+MAY_CHANGE += (
+    "steps",
+    "task",
+    "before",
+    "after",
+    "cut_after",
+    "start",
+    "reward",
+    "judge",
+    "store",
+    "stop_kl",
+)
 """What may differ at a resume; prompts, reward and labels are compared by their hashes."""
 
 
@@ -65,11 +76,13 @@ class Config(Prompting):
     algorithm: AlgorithmName = "ppo"
     """ppo, rloo and grpo learn from a reward, dpo from labels; best-of-n learns nothing, it chooses."""
     reward: str = "runs/reward"
-    """A reward model's folder, vader, afinn, descriptive, length:A-B, or python:MODULE:FUNCTION."""
+    """A reward model's folder, or a judge as for simulate: vader, rouge:ROWS, python:MODULE:FUNCTION."""
     store: Path | None = None
     """Label store: what dpo learns from; the others check on it that the reward prefers what people did."""
     judge: str | None = None
     """A second judge that is not learned from: the run stops where it falls while the reward rises."""
+    start: str | None = None
+    """A policy to go on from, such as the last round's; divergence is still measured from the model."""
     out: Path = Path("runs/policy")
     """Run folder; one that is there is gone on with."""
     episodes: int = 10_000
@@ -110,6 +123,8 @@ class Config(Prompting):
     """Leave the rewards' deviation as it is."""
     beta: float = 0.1
     """For dpo: how dear divergence is."""
+    pairwise: bool = False
+    """For dpo: learn from pairs, the best against each other one, as published; else from whole labels."""
     stop_kl: float | None = None
     """Divergence at which the run stops; by default three times the target, or 100 without one."""
     save_every: int = 5

@@ -21,7 +21,7 @@ from inkfish.preferences import adam
 from inkfish.preferences.experience import Experience, Rollout, Update, minibatches
 from inkfish.preferences.guards import Limits, Signs, alarms, check_first_step
 from inkfish.preferences.kl import KLController
-from inkfish.preferences.policy import Judged, Policy
+from inkfish.preferences.policy import Policy
 from inkfish.preferences.ppo import explained_variance
 from inkfish.preferences.rollout import respond
 from inkfish.preferences.selftest import check_algorithm
@@ -32,10 +32,12 @@ from inkfish.recipes.prefer.learning import Beginning, Config, algorithm_of
 from inkfish.recipes.prefer.queries import Query
 from inkfish.recipes.prefer.rewards import Reward, find_judge, find_reward, in_pieces
 from inkfish.recipes.prefer.settings import backend_of
-from inkfish.training import schedule
+from inkfish.recipes.prefer.together import gathered, led, team_of
+from inkfish.training import curve, schedule
 from inkfish.training.metrics import read_metrics
-from inkfish.training.optimise import Step, optimise
+from inkfish.training.optimise import Gradients, Step, learned_tokens, optimise
 from inkfish.training.optimizers import Optimizer
+from inkfish.training.ranks import ALONE, Ranks
 from inkfish.training.run import Run
 from inkfish.training.signals import Stop
 
@@ -71,7 +73,9 @@ class Writer:
         coefficient: Tensor,
         begin: Beginning,
         workers: Executor | None,
+        ranks: Ranks,
     ) -> None:
+        self.ranks = ranks
         self.config, self.policy, self.reference, self.queries = config, policy, reference, queries
         self.coefficient, self.begin, self.workers = coefficient, begin, workers
         self.algorithm = algorithm_of(config)
@@ -107,31 +111,29 @@ class Writer:
             update += 1
 
     def episode(self, update: int) -> Episode:
-        """Write and score the responses of one update."""
+        """Write and score the responses of one update; several processes write a share each."""
         config, began = self.config, time.perf_counter()
         count = exact_div(config.batch, config.group)
-        first = update * count
+        first, share = update * count, exact_div(count, self.ranks.size)
         asked = [self.queries[(first + i) % len(self.queries)] for i in range(count)]
+        mine = asked[self.ranks.rank * share : (self.ranks.rank + 1) * share]
         backend = backend_of(self.policy.trunk, device=self.begin.device, threads=config.threads)
-        found = respond(
+        found: list[list[int]] = respond(
             backend,
-            [query.ids for query in asked],
+            [query.prompt for query in mine],
             length=config.tokens,
             temperature=config.temperature,
             seed=config.seed,
-            first=first,
+            first=first + self.ranks.rank * share,
             samples=config.group,
-        )
+        ).tolist()
         written = time.perf_counter()
         queries = [query for query in asked for _ in range(config.group)]
-        responses: list[list[int]] = found.tolist()
-        sequences = join(
-            [query.ids for query in queries], responses, length=config.tokens, group=config.group
-        )
-        rollout = self.scored(sequences.to(torch.device(self.begin.device)), queries, responses)
+        responses, rollout = self.scored(queries, found)
+        self.coefficient.fill_(self.ranks.share(float(self.coefficient)))  # process 0 steers it
         experience = self.algorithm.experience(rollout, float(self.coefficient))
         judged = None
-        if self.judge is not None:
+        if self.judge is not None and self.ranks.leads:
             texts = [self.begin.tokenizer.decode(r) for r in self.seen(responses)]
             judged = self.judge([query.text for query in queries], texts)
         seconds = {"write": written - began, "score": time.perf_counter() - written}
@@ -142,31 +144,65 @@ class Writer:
         """Return responses as their reader sees them."""
         return [self.rule.cut(response) if self.rule else response for response in responses]
 
-    def scored(self, sequences: Sequences, queries: list[Query], responses: list[list[int]]) -> Rollout:
-        """Return what policy, reference and reward say of responses."""
-        heat = self.config.temperature
+    def scored(self, queries: list[Query], found: list[list[int]]) -> tuple[list[list[int]], Rollout]:
+        """Return all responses, and what policy, reference and reward say of them.
 
-        def piece(rows: slice) -> tuple[Judged, Tensor]:
-            part = sequences.rows(rows)
-            with torch.no_grad():  # of each thread its own
-                judged = self.policy(part, temperature=heat)
-                return judged, score_responses(self.reference, part, temperature=heat).logprobs
-
-        pieces = in_pieces(len(queries), self.config.at_once)
-        found = list(map(piece, pieces) if self.workers is None else self.workers.map(piece, pieces))
-        scores = self.reward(queries, responses)
+        Args:
+            queries: of all processes' responses.
+            found: the responses that this process has written.
+        """
+        size, rank = exact_div(len(queries), self.ranks.size), self.ranks.rank
+        mine, device = queries[rank * size : (rank + 1) * size], torch.device(self.begin.device)
+        thought = self.thoughts(self.joined(mine, found))
+        scores = gathered(self.ranks, self.reward(mine, found))
         if len(scores) != len(queries) or not np.isfinite(scores).all():
             raise RunError(
                 "the reward must give one finite number for each response; the last checkpoint stays"
             )
-        return Rollout(
-            sequences,
-            torch.tensor(scores, dtype=torch.float32, device=sequences.ids.device),
-            torch.cat([judged.logprobs for judged, _ in found]),
-            torch.cat([reference for _, reference in found]),
-            torch.cat([judged.values for judged, _ in found]),
-            torch.cat([judged.entropy for judged, _ in found]),
+        responses = gathered(self.ranks, found)
+        if self.ranks.size > 1:
+            whole = gathered(self.ranks, [tuple(part.cpu() for part in thought)])
+            thought = tuple(torch.cat(parts).to(device) for parts in zip(*whole, strict=True))
+        sequences = self.joined(queries, responses)
+        return responses, Rollout(
+            sequences, torch.tensor(scores, dtype=torch.float32, device=device), *thought
         )
+
+    def joined(self, queries: Sequence[Query], responses: Sequence[list[int]]) -> Sequences:
+        """Return prompts with their responses, as the policy reads them."""
+        asked = [query.prompt for query in queries]
+        found = join(asked, responses, length=self.config.tokens, group=self.config.group)
+        return found.to(torch.device(self.begin.device))
+
+    def thoughts(self, sequences: Sequences) -> tuple[Tensor, ...]:
+        """Return log-probabilities under policy and reference, values and entropy, each (B, L)."""
+        heat = self.config.temperature
+
+        def piece(rows: slice) -> tuple[Tensor, ...]:
+            part = sequences.rows(rows)
+            with torch.no_grad():  # of each thread its own
+                judged = self.policy(part, temperature=heat)
+                reference = score_responses(self.reference, part, temperature=heat).logprobs
+            return judged.logprobs, reference, judged.values, judged.entropy
+
+        pieces = in_pieces(len(sequences.ids), self.config.at_once)
+        found = list(map(piece, pieces) if self.workers is None else self.workers.map(piece, pieces))
+        return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+
+    def together(self, gradients: Gradients | None) -> Gradients | None:
+        """Return what computes gradients, and gathers what all processes have to say of them."""
+        if gradients is None:
+            return None
+
+        def compute(group: Sequence[Any]) -> float:
+            assert self.now is not None, "a batch comes from a rollout"
+            before = len(self.now.updates)
+            mean = gradients(group)
+            mine = [update._replace(loss=update.loss.cpu()) for update in self.now.updates[before:]]
+            self.now.updates[before:] = gathered(self.ranks, mine)
+            return mean
+
+        return compute
 
 
 def train(
@@ -180,19 +216,31 @@ def train(
     screen: Display,
     stop: Stop,
     workers: Executor | None,
+    ranks: Ranks = ALONE,
 ) -> int:
     """Take all updates; return how many responses were learned from.
 
     Raises:
         RunError: a guard stopped the run; it is saved, and the last samples are written down.
     """
-    check_algorithm(algorithm_of(config, temperature=0.7))
+    led(ranks, lambda: check_algorithm(algorithm_of(config, temperature=0.7)))
     policy.value.requires_grad_(config.algorithm == "ppo")  # the others have no use for it
     optimizer = adam.make(config.optimizer, policy, lr=config.lr)
-    if here.resume(policy.trunk, optimizer):
+    if ranks.leads and here.resume(policy.trunk, optimizer):
         screen.say(f"going on after {here.progress.step:,} steps")
-    writer = Writer(config, policy, reference, queries, coefficient, begin, workers)
-    check_reward(config, writer.reward, begin, screen.say)
+    writer = Writer(config, policy, reference, queries, coefficient, begin, workers, ranks)
+    led(ranks, lambda: check_reward(config, writer.reward, begin, screen.say))
+    team = team_of(
+        ranks,
+        policy.trunk,
+        policy,
+        optimizer,
+        here,
+        loss=lambda _, batch: writer.loss(policy, batch),
+        count=learned_tokens,
+        stop=stop,
+        seed=config.seed,
+    )
     each = config.epochs * exact_div(config.batch, config.minibatch)
     updates = config.episodes // config.batch
     steps = updates * each
@@ -211,13 +259,18 @@ def train(
         loss=writer.loss,
         workers=workers,
         skipped=here.progress.skipped_in_a_row,
+        gradients=writer.together(team.gradients),
     )
+    if not ranks.leads:
+        team.follow(taken)
+        return 0
     watch = Watch(config, writer, here, screen, optimizer, coefficient, history)
     learning = 0.0
-    for step in taken:
+    for step in team.lead(taken):
         learning += step.seconds
         if step.number == 1 and writer.now is not None:
-            refuse_first_step(writer.now, each=exact_div(config.minibatch, config.at_once))
+            each_step = exact_div(config.minibatch, config.at_once)
+            refuse_first_step(writer.now, each=each_step, moved=config.start is not None)
         if step.number % each == 0:
             paused = watch.after(step, step.number // each, learning, stop, last=step.number == steps)
             learning = 0.0
@@ -257,6 +310,7 @@ class Watch:
         ends = bool(wrong) or paused or last
         if ends or (self.config.sample_every and update % self.config.sample_every == 0):
             show(self.writer, self.here, self.screen, update, record["objective/kl_coef"], aloud=ends)
+            self.draw()
         if ends or update % self.config.save_every == 0:
             self.here.save(self.writer.policy.trunk, self.optimizer)
         if wrong:
@@ -265,6 +319,11 @@ class Watch:
             why = stop.name or "paused"
             self.screen.say(f"{why}: saved after update {update}; the same command goes on")
         return paused
+
+    def draw(self) -> None:
+        """Draw the run's curves."""
+        title = f"{self.config.out.name}: {self.config.algorithm}"
+        self.here.write("curve.png", curve.draw_updates(read_metrics(self.here.metrics.path), title=title))
 
     def note(self, step: Step, update: int, seconds: float) -> dict[str, Any]:
         """Write an update to the log and the screen, and steer the KL coefficient."""
@@ -289,15 +348,20 @@ class Watch:
         return record
 
 
-def refuse_first_step(episode: Episode, *, each: int) -> None:
+def refuse_first_step(episode: Episode, *, each: int, moved: bool) -> None:
     """Refuse a run in which policy, sampling and reference do not agree before anything is learned.
+
+    Args:
+        episode: the first one.
+        each: micro-batches of a step.
+        moved: whether the policy begins elsewhere than at the reference.
 
     Raises:
         RunError: what differs.
     """
     seen = episode.updates[:each]
     ratios = (min(u.ratios[0] for u in seen), 1.0, max(u.ratios[2] for u in seen))
-    kl = float((episode.rollout.logprobs - episode.rollout.reference).abs().max())
+    kl = 0.0 if moved else float((episode.rollout.logprobs - episode.rollout.reference).abs().max())
     wrong = check_first_step(ratios, kl)
     if wrong is not None:
         raise RunError(wrong)

@@ -4,7 +4,8 @@
     inkfish prefer optimize stories/ --algorithm dpo --store labels.sqlite --out runs/dpo
 
 Stopped at any moment and started again by the same command, a run goes on where it was, bit for bit. A file
-named `pause` in the run folder, which the label page writes too, stops it after the update at hand.
+named `pause` in the run folder, which the label page writes too, stops it after the update at hand. Several
+processes share the work under torchrun (`inkfish.recipes.prefer.together`).
 """
 
 from __future__ import annotations
@@ -19,22 +20,24 @@ import torch
 
 import inkfish
 from inkfish import weights
-from inkfish.errors import DataError
+from inkfish.errors import DataError, ModelError, SettingError
 from inkfish.labels.store import Store
 from inkfish.model import GPT2
 from inkfish.preferences.policy import Policy
-from inkfish.recipes.display import Display, display
+from inkfish.recipes.display import Display
 from inkfish.recipes.prefer import choose, direct, onpolicy
 from inkfish.recipes.prefer.learning import MAY_CHANGE, Beginning, Config
 from inkfish.recipes.prefer.queries import fingerprint
+from inkfish.recipes.prefer.together import check_shares, led, run_folder
 from inkfish.tokenizer import Tokenizer
 from inkfish.training.files import Disk, kill_at
 from inkfish.training.measure import peak_memory
+from inkfish.training.ranks import Ranks, joined
 from inkfish.training.resources import cores, keep_freed_memory, memory_advice
-from inkfish.training.run import Run, forget, locked, machine
+from inkfish.training.run import Run, machine
 from inkfish.training.settings import git_version
 from inkfish.training.signals import stop_on_signals
-from inkfish.weights import hub
+from inkfish.weights import heads, hub
 from inkfish.weights.checkpoint import Checkpoint
 
 __all__ = ["Config", "Result", "run"]
@@ -50,6 +53,8 @@ class Result:
     """Responses learned from altogether."""
     stopped: int | None
     """Number of the signal that stopped it; None where it was finished or paused."""
+    leads: bool = True
+    """Whether this process is the one that speaks for the run."""
 
 
 def run(config: Config) -> Result:
@@ -59,26 +64,50 @@ def run(config: Config) -> Result:
         InkfishError: what the user can put right, or a guard that stopped the run; what was saved stays.
     """
     keep_freed_memory()
-    folder = hub.find(config.model)
-    base = weights.read(folder)
-    tokenizer = Tokenizer.load(folder, vocab_size=base.config.vocab_size)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    begin = Beginning(base, tokenizer, device)
-    with locked(config.out), display() as screen:
-        if config.fresh:
-            forget(config.out)
-        (config.out / "pause").unlink(missing_ok=True)
+    with joined(os.environ) as ranks:
+        return begun(config, ranks)
+    return Result(config.out, 0, None, leads=False)
+
+
+def begun(config: Config, ranks: Ranks) -> Result:
+    """Learn as one of the processes of a run."""
+    with run_folder(config.out, ranks, fresh=config.fresh) as screen:
+        led(ranks, lambda: prepare(config, ranks))
+        folder = hub.find(config.model)
+        base = weights.read(folder)
+        tokenizer = Tokenizer.load(folder, vocab_size=base.config.vocab_size)
+        begin = Beginning(base, tokenizer, "cuda" if torch.cuda.is_available() else "cpu")
         if config.algorithm == "best-of-n":
             return Result(config.out, choose.run(config, begin, screen), None)
-        return learn(config, begin, screen)
+        return learn(config, begin, screen, ranks)
 
 
-def learn(config: Config, begin: Beginning, screen: Display) -> Result:
+def prepare(config: Config, ranks: Ranks) -> None:
+    """Take an old pause back, and refuse what processes can't share.
+
+    Raises:
+        SettingError: which number.
+    """
+    (config.out / "pause").unlink(missing_ok=True)
+    if ranks.size == 1:
+        return
+    if config.algorithm == "best-of-n":
+        raise SettingError("best-of-n learns nothing; run it as one process", param="algorithm")
+    if config.algorithm == "dpo":
+        check_shares(ranks, batch=config.batch)
+    else:
+        pieces = {"minibatch / at_once": config.minibatch // config.at_once}
+        check_shares(ranks, **pieces, **{"batch / samples": config.batch // config.group})
+
+
+def learn(config: Config, begin: Beginning, screen: Display, ranks: Ranks) -> Result:
     """Make policy and reference, open the run, and hand over to the algorithm's loop."""
     torch.manual_seed(config.seed)
     policy, reference = Policy(GPT2(begin.base.config)), GPT2(begin.base.config)
     for model in (policy.trunk, reference):
         model.load_tensors(begin.base.tensors)
+    if config.start is not None:
+        begin_from(policy, config.start)
     policy.to(begin.device)
     reference.to(begin.device).eval().requires_grad_(False)
     coefficient = torch.tensor(config.kl, dtype=torch.float64)
@@ -96,16 +125,35 @@ def learn(config: Config, begin: Beginning, screen: Display) -> Result:
     loop = direct.train if config.algorithm == "dpo" else onpolicy.train
     with (
         stop_on_signals() as stop,
-        cores(config.threads, side_by_side=begin.device == "cpu") as workers,
+        cores(config.threads, side_by_side=begin.device == "cpu" and ranks.size == 1) as workers,
         memory_advice(f"take --at-once {config.at_once // 2 or 1}"),
     ):
         queries = config.queries(begin.tokenizer, begin.base.config, screen.say)[config.skip :]
         if not queries:
             raise DataError(f"--skip {config.skip:,} leaves no prompt; skip fewer", param="skip")
-        here.begin(settings(config, begin, fingerprint(queries)), may_change=MAY_CHANGE, force=config.force)
+        kept = settings(config, begin, fingerprint(queries))
+        led(ranks, lambda: here.begin(kept, may_change=MAY_CHANGE, force=config.force))
         screen.say(memory(config, policy, begin))
-        episodes = loop(config, policy, reference, queries, coefficient, begin, here, screen, stop, workers)
-    return Result(config.out, episodes, int(stop.signal) if stop.signal is not None else None)
+        episodes = loop(
+            config, policy, reference, queries, coefficient, begin, here, screen, stop, workers, ranks
+        )
+    return Result(config.out, episodes, int(stop.signal) if stop.signal is not None else None, ranks.leads)
+
+
+def begin_from(policy: Policy, name: str) -> None:
+    """Bring a policy to a model of the same shape, with its value head where it has one.
+
+    Raises:
+        ModelError: it has another shape.
+    """
+    folder = hub.find(name)
+    found = weights.read(folder)
+    if found.config != policy.trunk.config:
+        raise ModelError(f"{name} has another shape than the model; a policy goes on from its own kind")
+    policy.trunk.load_tensors(found.tensors)
+    value = heads.read(folder).get("value")
+    if value is not None:
+        policy.value.load_tensors(value)
 
 
 def memory(config: Config, policy: Policy, begin: Beginning) -> str:
@@ -124,16 +172,29 @@ def memory(config: Config, policy: Policy, begin: Beginning) -> str:
 def settings(config: Config, begin: Beginning, prompts: str) -> dict[str, Any]:
     """Return all that the weights depend on; prompts, reward and labels by their hashes."""
     chosen = {name: value for name, value in asdict(config).items() if name not in {"force", "fresh"}}
+    if not config.pairwise:
+        del chosen["pairwise"]
     hashes = {"prompts": prompts, "model": tensors_digest(begin.base)}
+    if config.start is not None:
+        hashes["start"] = tensors_digest(weights.read(hub.find(config.start)))
     if config.algorithm != "dpo":
         hashes["reward"] = reward_digest(config.reward)
     if config.store is not None:
         hashes["labels"] = labels_digest(config.store)
     return chosen | {
+        "steps": steps_of(config),
         "hashes": hashes,
         "machine": machine(),
         "program": {"version": inkfish.__version__, "git": git_version()},
     }
+
+
+def steps_of(config: Config) -> int:
+    """Return how many steps a run takes."""
+    updates = config.episodes // config.batch
+    return (
+        updates if config.algorithm == "dpo" else updates * config.epochs * (config.batch // config.minibatch)
+    )
 
 
 def tensors_digest(base: Checkpoint) -> str:

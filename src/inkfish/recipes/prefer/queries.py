@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from inkfish.data.documents import BadRows, Part, Rules, read
 from inkfish.data.files import find
 from inkfish.errors import DataError
+from inkfish.tasks import Piece, chat, encode, summarize
 from inkfish.tokenizer import Tokenizer
 
-__all__ = ["HELD_OUT", "Query", "Split", "fingerprint", "held_out", "read_queries", "sentence_ends"]
-__all__ += ["stretches"]
+__all__ = ["HELD_OUT", "Frame", "Query", "Split", "TaskName", "fingerprint", "framing", "held_out"]
+__all__ += ["read_queries", "sentence_ends", "stretches"]
 
 Split = Literal["all", "train", "held-out"]
 HELD_OUT = 0.2
@@ -29,10 +30,23 @@ END = re.compile(r"[.!?][\"'”’)]*\s*$")
 
 
 class Query(NamedTuple):
-    """A prompt."""
+    """A prompt: what is to be continued, summarized, answered."""
 
     ids: tuple[int, ...]
+    """What labellers and the reward see of it."""
     text: str
+    """The same as text."""
+    asked: tuple[int, ...] = ()
+    """What the model reads, where that is more: a task's cue, text before and after."""
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """What the model reads."""
+        return self.asked or self.ids
+
+
+Frame = Callable[[Query], Query]
+"""Says what the model is to read of a prompt."""
 
 
 def sentence_ends(tokenizer: Tokenizer, vocab_size: int) -> NDArray[np.bool_]:
@@ -77,6 +91,8 @@ def read_queries(
     split: Split,
     seed: int,
     say: Callable[[str], None],
+    cut_after: str | None = None,
+    frame: Frame = lambda query: query,
 ) -> list[Query]:
     """Return prompts from texts, each once, in an order of the seed.
 
@@ -89,11 +105,14 @@ def read_queries(
         length: most tokens of a prompt.
         gap: tokens left out after each.
         per_document: most prompts of one document.
-        whole: take each document as a prompt, as it is; longer ones are left out and counted.
+        whole: take each document as a prompt, as it is.
         rules: how files become documents.
         split: which texts to take; a prompt of both kinds of texts is not held out.
         seed: of the order.
         say: told what was left out.
+        cut_after: whole documents that are too long end after the last such text that fits, those without it
+            are left out; "" cuts anywhere, None leaves all of them out.
+        frame: what the model reads of each.
 
     Raises:
         DataError: nothing to read, or no prompt in it.
@@ -101,7 +120,7 @@ def read_queries(
     bad = BadRows()
     parts = read(find(data), rules, bad)
     if whole:
-        found, dropped = documents(parts, tokenizer, length)
+        found, dropped = documents(parts, tokenizer, length, cut_after)
         if dropped:
             say(f"{dropped:,} documents of more than {length} tokens are left out")
     else:
@@ -118,7 +137,7 @@ def read_queries(
             param="data",
         )
     order = np.random.Generator(np.random.Philox(key=np.array([seed, 0], np.uint64)))
-    return [unique[i] for i in order.permutation(len(unique))]
+    return [frame(unique[i]) for i in order.permutation(len(unique))]
 
 
 def held_out(text: str) -> bool:
@@ -168,20 +187,57 @@ def cut(
 
 
 def documents(
-    parts: Iterator[Part], tokenizer: Tokenizer, length: int
+    parts: Iterator[Part], tokenizer: Tokenizer, length: int, cut_after: str | None
 ) -> tuple[list[tuple[Query, bool]], int]:
-    """Return documents that fit as prompts, whether they are held out, and how many do not fit."""
+    """Return documents as prompts, whether they are held out, and how many do not fit."""
     texts: list[str] = []
     for part in parts:
         if part.first:
             texts.append(part.text)
         else:
             texts[-1] += part.text
-    found = [(Query(tuple(tokenizer.encode(text)), text), held_out(text)) for text in texts]
+    whole = [(Query(tuple(tokenizer.encode(text)), text), held_out(text)) for text in texts]
+    found = [(fitted(query, tokenizer, length, cut_after), held) for query, held in whole]
     kept = [(query, held) for query, held in found if 0 < len(query.ids) <= length]
     return kept, len(found) - len(kept)
 
 
+def fitted(query: Query, tokenizer: Tokenizer, length: int, cut_after: str | None) -> Query:
+    """Return a prompt that is too long cut after the last `cut_after` that fits, if there is one."""
+    if cut_after is None or len(query.ids) <= length:
+        return query
+    text = tokenizer.decode(query.ids[:length]).rstrip("\ufffd")
+    end = text.rfind(cut_after) + len(cut_after) if cut_after in text else 0
+    ids = tuple(tokenizer.encode(text[:end]))[:length]  # a word that was cut may need more tokens than before
+    return Query(ids, tokenizer.decode(ids)) if ids else query
+
+
+def framing(tokenizer: Tokenizer, *, before: str, after: str, task: str) -> Frame:
+    """Return what gives prompts a task's form, and text before and after them, for the model alone."""
+    front, back = tokenizer.encode(before), tokenizer.encode(after)
+
+    def frame(query: Query) -> Query:
+        ids = TASKS[task](query.text, tokenizer) if task in TASKS else query.ids
+        asked = (*front, *ids, *back)
+        return query if asked == query.ids else query._replace(asked=asked)
+
+    return frame
+
+
+def asked_by(pieces: Callable[[str], list[Piece]]) -> Callable[[str, Tokenizer], Sequence[int]]:
+    """Return what turns a text into the ids of a task's prompt."""
+    return lambda text, tokenizer: encode(pieces(text), tokenizer).ids
+
+
+TaskName = Literal["complete", "summarize", "moral", "chat"]
+TASKS: dict[str, Callable[[str, Tokenizer], Sequence[int]]] = {
+    "summarize": asked_by(lambda text: summarize.TASK.prompt(summarize.Summary(text))),
+    "moral": asked_by(lambda text: summarize.MORAL.prompt(summarize.Summary(text))),
+    "chat": asked_by(lambda text: chat.prompt(chat.Dialogue((text,)))),
+}
+"""How tasks ask; to complete is to ask for nothing."""
+
+
 def fingerprint(queries: Sequence[Query]) -> str:
     """Return the SHA-256 of prompts in their order."""
-    return hashlib.sha256(repr([query.ids for query in queries]).encode()).hexdigest()
+    return hashlib.sha256(repr([query.prompt for query in queries]).encode()).hexdigest()

@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -26,16 +26,18 @@ import inkfish
 from inkfish import weights
 from inkfish.config import exact_div
 from inkfish.errors import DataError, RunError, SettingError
+from inkfish.labels.records import Item
+from inkfish.labels.store import Store
 from inkfish.metrics.calibration import calibration_error
 from inkfish.metrics.winrate import wilson
 from inkfish.model import GPT2
 from inkfish.preferences import adam
 from inkfish.preferences.guards import better_than_chance
-from inkfish.preferences.reward_losses import best_of_n_loss, pairs_loss, ratings_loss
+from inkfish.preferences.reward_losses import best_of_n_loss, label_pairs_loss, ratings_loss
 from inkfish.preferences.reward_model import RewardModel
 from inkfish.preferences.rollout import respond
 from inkfish.preferences.selftest import check_reward_learning
-from inkfish.recipes.display import Display, display
+from inkfish.recipes.display import Display
 from inkfish.recipes.limits import check_choices, check_real, check_whole
 from inkfish.recipes.prefer.comparisons import (
     Comparison,
@@ -45,19 +47,22 @@ from inkfish.recipes.prefer.comparisons import (
     read_comparisons,
     split,
 )
-from inkfish.recipes.prefer.queries import Query
+from inkfish.recipes.prefer.queries import Query, framing
 from inkfish.recipes.prefer.rewards import REPORT, in_pieces, score
-from inkfish.recipes.prefer.settings import backend_of, check_context
+from inkfish.recipes.prefer.settings import backend_of, check_context, truncation_of
+from inkfish.recipes.prefer.together import check_shares, led, run_folder, team_of
 from inkfish.tokenizer import Tokenizer
 from inkfish.training import schedule
 from inkfish.training.files import Disk, kill_at
 from inkfish.training.optimise import autocast, optimise
 from inkfish.training.optimizers import Optimizer
+from inkfish.training.ranks import Ranks, joined
 from inkfish.training.resources import cores, has_bfloat16, keep_freed_memory, memory_advice
-from inkfish.training.run import Run, forget, locked, machine
+from inkfish.training.run import Run, machine
 from inkfish.training.settings import git_version
 from inkfish.training.signals import Stop, stop_on_signals
 from inkfish.weights import hub
+from inkfish.weights.checkpoint import Checkpoint
 
 __all__ = ["Config", "Result", "run"]
 
@@ -69,11 +74,12 @@ WHOLE = {
     "epochs": (1, 1000),
     "reference": (2, 10**6),
     "tokens": (1, 100_000),
+    "not_before": (0, 100_000),
     "threads": (0, 256),
     "seed": (0, 2**31 - 1),
     "save_every": (1, 10**9),
 }
-REAL = {"lr": (0, 10), "held_out": (0.01, 0.9), "temperature": (0.01, 2)}
+REAL = {"lr": (0, 10), "held_out": (0.01, 0.9)}
 MAY_CHANGE = ("store", "out", "threads", "save_every", "program", "machine", "model", "steps")
 
 
@@ -108,10 +114,18 @@ class Config:
     """Of matrix products while training; scores are always float32."""
     reference: int = 256
     """Samples of the base model on which the scores are normalised."""
-    tokens: int = 24
-    """Of each of those samples."""
-    temperature: float = 0.7
-    """Of those samples."""
+    tokens: int | None = None
+    """Of each of those samples; by default as of the labelled ones, which store their parameters."""
+    temperature: float | None = None
+    """Of those samples; by default likewise."""
+    truncate: str | None = None
+    """Those samples end after this text of one token; by default likewise."""
+    not_before: int | None = None
+    """Token of a sample from which on truncate counts; by default likewise."""
+    before: str = ""
+    """Text before each prompt that the model reads to write those samples, where the labels do not say it."""
+    after: str = ""
+    """Likewise after each prompt."""
     threads: int = 0
     """CPU threads; 0 is one for each core."""
     seed: int = 1
@@ -126,6 +140,8 @@ class Config:
     def __post_init__(self) -> None:
         check_whole(self, WHOLE)
         check_real(self, REAL)
+        if self.temperature is not None:
+            check_real(self, {"temperature": (0.01, 2)})
         check_choices(self, {"loss": get_args(LossName), "optimizer": adam.NAMES})
         check_choices(self, {"precision": ("auto", "bfloat16", "float32")})
         if self.batch % self.at_once:
@@ -145,6 +161,8 @@ class Result:
     """What stands in its reward.json; None where it was stopped."""
     stopped: int | None
     """Number of the signal that stopped it; None where it was finished."""
+    leads: bool = True
+    """Whether this process is the one that speaks for the run."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +172,8 @@ class Data:
     learned: list[Comparison]
     held: list[Comparison]
     tokenizer: Tokenizer
+    labels: Sequence[Comparison] = ()
+    """All of them, as they were given."""
 
 
 def run(config: Config) -> Result:
@@ -163,45 +183,73 @@ def run(config: Config) -> Result:
         InkfishError: what the user can put right, in one line; what was saved before stays.
     """
     keep_freed_memory()
-    folder = hub.find(config.model)
-    with locked(config.out), display() as screen:
-        if config.fresh:
-            forget(config.out)
+    with joined(os.environ) as ranks, run_folder(config.out, ranks, fresh=config.fresh) as screen:
+        if ranks.leads and config.fresh:
             (config.out / REPORT).unlink(missing_ok=True)
-        base = weights.read(folder)
-        tokenizer = Tokenizer.load(folder, vocab_size=base.config.vocab_size)
-        from inkfish.labels.store import Store
-
-        with Store(config.store) as store:
-            found = read_comparisons(store, tokenizer, ratings=config.loss == "ratings", limit=config.limit)
-        data = Data(*split(found, config.held_out, config.seed), tokenizer)
-        check_data(config, data, base.config.vocab_size, found)
-        longest = max(len(one.query.ids) for one in found)
-        check_context(longest, max(len(r) for one in found for r in one.responses), base.config)
-        torch.manual_seed(config.seed)
-        model = RewardModel(GPT2(base.config))
-        model.trunk.load_tensors(base.tensors)
-        here = Run(
-            config.out,
-            disk=Disk(kill_at(os.environ.get("INKFISH_FAILPOINT", ""))),
-            say=screen.say,
-            tokenizer=tokenizer,
-            eos=tokenizer.end,
-            generation=base.generation,
-            heads={"reward": model.reward},
-            state={"gain": model.gain, "bias": model.bias},
-        )
-        with (
-            stop_on_signals() as stop,
-            cores(config.threads, side_by_side=not torch.cuda.is_available()) as workers,
-            memory_advice(f"take --at-once {config.at_once // 2 or 1}"),
-        ):
-            here.begin(settings(config, found), may_change=MAY_CHANGE, force=config.force)
-            report = train(config, model, data, here, screen, stop, workers)
-    return Result(config.out, report, int(stop.signal) if stop.signal is not None else None)
+        return begun(config, screen, ranks)
+    return Result(config.out, None, None, leads=False)
 
 
-def check_data(config: Config, data: Data, vocab_size: int, found: Sequence[Comparison]) -> None:
+def begun(config: Config, screen: Display, ranks: Ranks) -> Result:
+    """Train, normalise and test as one of the processes of a run."""
+    base, data, config = ranks.after_the_first(lambda: read(config, ranks))
+    torch.manual_seed(config.seed)
+    model = RewardModel(GPT2(base.config))
+    model.trunk.load_tensors(base.tensors)
+    here = Run(
+        config.out,
+        disk=Disk(kill_at(os.environ.get("INKFISH_FAILPOINT", ""))),
+        say=screen.say,
+        tokenizer=data.tokenizer,
+        eos=data.tokenizer.end,
+        generation=base.generation,
+        heads={"reward": model.reward},
+        state={"gain": model.gain, "bias": model.bias},
+    )
+    with (
+        stop_on_signals() as stop,
+        cores(config.threads, side_by_side=not torch.cuda.is_available() and ranks.size == 1) as workers,
+        memory_advice(f"take --at-once {config.at_once // 2 or 1}"),
+    ):
+        kept = settings(config, data.labels)
+        led(ranks, lambda: here.begin(kept, may_change=MAY_CHANGE, force=config.force))
+        report = train(config, model, data, here, screen, stop, workers, ranks)
+    signal = int(stop.signal) if stop.signal is not None else None
+    return Result(config.out, report, signal, ranks.leads)
+
+
+def read(config: Config, ranks: Ranks) -> tuple[Checkpoint, Data, Config]:
+    """Return the model, the labels, and the settings with what the labels say of their sampling."""
+    folder = hub.find(config.model)
+    base = weights.read(folder)
+    tokenizer = Tokenizer.load(folder, vocab_size=base.config.vocab_size)
+    with Store(config.store) as store:
+        found = read_comparisons(store, tokenizer, ratings=config.loss == "ratings", limit=config.limit)
+        config = as_sampled(config, store.items()[0])
+    data = Data(*split(found, config.held_out, config.seed), tokenizer, found)
+    check_shares(ranks, **{"batch / at_once": config.batch // config.at_once})
+    check_data(config, data, base.config.vocab_size)
+    longest = max(max(len(one.query.ids), len(one.query.prompt)) for one in found)
+    check_context(longest, max(len(r) for one in found for r in one.responses), base.config)
+    return base, data, config
+
+
+def as_sampled(config: Config, item: Item) -> Config:
+    """Return the settings with what was not given as an item's candidates were sampled."""
+    candidate = item.candidates[0]
+    given = {
+        "tokens": len(candidate.ids) if candidate.ids else 24,
+        "temperature": 0.7,
+        "truncate": None,
+        "not_before": 16,
+    }
+    said = {name: candidate.origin.get(name, value) for name, value in given.items()}
+    if config.truncate is None and said["truncate"] is None:
+        del said["not_before"]  # there is nothing to wait for
+    return replace(config, **{name: said[name] for name in said if getattr(config, name) is None})
+
+
+def check_data(config: Config, data: Data, vocab_size: int) -> None:
     """Refuse labels that can't be learned from.
 
     Raises:
@@ -209,11 +257,11 @@ def check_data(config: Config, data: Data, vocab_size: int, found: Sequence[Comp
     """
     if len(data.learned) < config.batch or not data.held:
         raise DataError(
-            f"{len(found):,} labels give {len(data.learned):,} to learn from, {len(data.held):,} held out; "
-            f"a batch has {config.batch}: label more, or take a smaller --batch",
+            f"{len(data.labels):,} labels give {len(data.learned):,} to learn from, {len(data.held):,} held "
+            f"out; a batch has {config.batch}: label more, or take a smaller --batch",
             param="store",
         )
-    largest = max(max((*one.query.ids, *response)) for one in found for response in one.responses)
+    largest = max(max((*one.query.ids, *r)) for one in data.labels for r in one.responses)
     if largest >= vocab_size:
         raise DataError(
             f"the labels have token {largest:,}, the model ids below {vocab_size:,}; take the model that "
@@ -227,6 +275,7 @@ def settings(config: Config, found: Sequence[Comparison]) -> dict[str, Any]:
     import hashlib
 
     chosen = {name: value for name, value in asdict(config).items() if name not in {"force", "fresh"}}
+    chosen = {name: value for name, value in chosen.items() if value != ""}
     labels = repr([(one.item, one.targets, one.labeller) for one in found])
     return chosen | {
         "precision": precision(config),
@@ -251,11 +300,16 @@ def train(
     screen: Display,
     stop: Stop,
     workers: Executor | None,
+    ranks: Ranks,
 ) -> dict[str, Any] | None:
-    """Take the steps, normalise, test; return the report, None where it was stopped."""
+    """Take the steps, normalise, test; return the report, None where it was stopped or for a follower."""
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     optimizer = adam.make(config.optimizer, model, lr=config.lr)
     steps = config.epochs * len(data.learned) // config.batch
+    if not ranks.leads:
+        led(ranks, lambda: None)
+        take_steps(config, model, data, optimizer, here, screen, stop, workers, ranks, steps=steps)
+        return None
     resumed = here.resume(model.trunk, optimizer)
     if here.progress.step >= steps and (config.out / REPORT).is_file():
         screen.say(f"{config.out} is finished")
@@ -266,7 +320,8 @@ def train(
         check_reward_learning()
         normalise(model, reference, config, workers)
     screen.say(f"{len(data.learned):,} labels to learn from, {len(data.held):,} held out; {steps:,} steps")
-    if not take_steps(config, model, data, optimizer, here, screen, stop, workers, steps=steps):
+    led(ranks, lambda: None)  # the others wait until it is certain that there are steps to take
+    if not take_steps(config, model, data, optimizer, here, screen, stop, workers, ranks, steps=steps):
         return None
     normalise(model, reference, config, workers)
     model.fold()
@@ -291,11 +346,24 @@ def take_steps(
     screen: Display,
     stop: Stop,
     workers: Executor | None,
+    ranks: Ranks,
     *,
     steps: int,
 ) -> bool:
     """Take the steps; return whether all were taken. The last checkpoint is left to who normalises."""
     model.train()
+    team = team_of(
+        ranks,
+        model.trunk,
+        model,
+        optimizer,
+        here,
+        loss=lambda _, batch: LOSSES[config.loss](model, batch),
+        count=lambda batch: len(batch.targets),
+        stop=stop,
+        seed=config.seed,
+        precision=precision(config),
+    )
     taken = optimise(
         model,
         batches_of(data.learned, size=config.at_once, seed=config.seed, cursor=here.progress.cursor),
@@ -311,8 +379,12 @@ def take_steps(
         count=lambda batch: len(batch.targets),
         skipped=here.progress.skipped_in_a_row,
         workers=workers,
+        gradients=team.gradients,
     )
-    for step in taken:
+    if not ranks.leads:
+        team.follow(taken)
+        return False
+    for step in team.lead(taken):
         here.took(step)
         screen.step(step, steps)
         if step.number < steps and (stop or step.number % config.save_every == 0):
@@ -335,10 +407,7 @@ def best_loss(model: RewardModel, batch: Comparisons) -> Tensor:
 
 def pair_loss(model: RewardModel, batch: Comparisons) -> Tensor:
     """Return the sum over labels of the mean loss of a label's pairs: those of unequal targets."""
-    scores = scores_of(model, batch)
-    better = (batch.targets[:, :, None] > batch.targets[:, None, :]).float()  # (B, N, N)
-    losses = pairs_loss(scores[:, :, None], scores[:, None, :])
-    return ((losses * better).sum((1, 2)) / better.sum((1, 2)).clamp(min=1)).sum()
+    return label_pairs_loss(scores_of(model, batch), batch.targets).sum()
 
 
 def rating_loss(model: RewardModel, batch: Comparisons) -> Tensor:
@@ -350,20 +419,26 @@ LOSSES = {"best": best_loss, "pairs": pair_loss, "ratings": rating_loss}
 
 
 def reference_samples(config: Config, data: Data) -> tuple[list[Query], list[list[int]]]:
-    """Return prompts of the labels with new responses of the base model."""
+    """Return prompts of the labels with new responses of the base model, as their reader would see them."""
+    assert config.tokens is not None, "filled in by `as_sampled`"
+    assert config.temperature is not None, "likewise"
     base = weights.read(hub.find(config.model))
     model = GPT2(base.config)
     model.load_tensors(base.tensors)
+    frame = framing(data.tokenizer, before=config.before, after=config.after, task="complete")
     unique = list(dict.fromkeys(one.query for one in data.learned + data.held))
     queries = [unique[i % len(unique)] for i in range(config.reference)]
     found = respond(
         backend_of(model.eval(), device="cpu", threads=config.threads),
-        [query.ids for query in queries],
+        [query.prompt if query.asked else frame(query).prompt for query in queries],
         length=config.tokens,
         temperature=config.temperature,
         seed=config.seed,
     )
-    return queries, found.tolist()
+    if config.truncate is None:
+        return queries, found.tolist()
+    rule = truncation_of(data.tokenizer, config.truncate, config.not_before or 0)
+    return queries, [rule.cut(response) for response in found.tolist()]
 
 
 def normalise(

@@ -19,6 +19,7 @@ from inkfish.preferences.gold import Judge, afinn, descriptiveness, length_band,
 from inkfish.preferences.reward_model import RewardModel
 from inkfish.preferences.sequences import Sequences, join
 from inkfish.preferences.truncation import Truncation
+from inkfish.recipes.prefer import references
 from inkfish.recipes.prefer.queries import Query
 from inkfish.tokenizer import Tokenizer
 from inkfish.weights import heads, hub
@@ -36,8 +37,9 @@ def find_judge(name: str) -> Judge:
     """Return the judge that a setting names.
 
     Args:
-        name: vader, afinn, descriptive, length:FEWEST-MOST, reward:FOLDER, or python:MODULE:FUNCTION for any
-            function of queries and responses.
+        name: vader, afinn, descriptive, length:FEWEST-MOST, reward:FOLDER, classifier:LIKED:DISLIKED (files
+            of examples), rouge:ROWS or f1:ROWS (with references), or python:MODULE:FUNCTION for any function
+            of queries and responses.
 
     Raises:
         SettingError: none is called so.
@@ -52,11 +54,16 @@ def find_judge(name: str) -> Judge:
         return length_band(int(band[1]), int(band[2]))
     if kind == "reward" and rest:
         return learned_judge(rest)
+    if kind == "classifier" and ":" in rest:
+        liked, _, disliked = rest.partition(":")
+        return references.learned_from_examples(Path(liked), Path(disliked))
+    if kind in references.METRICS and rest:
+        return references.metric(kind, Path(rest))
     if kind == "python" and ":" in rest:
         return imported(rest)
     raise SettingError(
-        f"judge is {name!r}; choose vader, afinn, descriptive, length:FEWEST-MOST, reward:FOLDER or "
-        "python:MODULE:FUNCTION",
+        f"judge is {name!r}; choose vader, afinn, descriptive, length:FEWEST-MOST, reward:FOLDER, "
+        "classifier:LIKED:DISLIKED, rouge:ROWS, f1:ROWS or python:MODULE:FUNCTION",
         param="judge",
     )
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import inkfish
-from inkfish.backends import Backend
-from inkfish.errors import DataError
-from inkfish.generate import load
-from inkfish.labels.records import Candidate, Item
+from inkfish.errors import DataError, ModelError, SettingError
+from inkfish.generate import LanguageModel, load
+from inkfish.labels.records import Candidate, Item, Kind
 from inkfish.labels.store import Store
 from inkfish.preferences.rollout import respond
 from inkfish.preferences.truncation import Truncation
@@ -43,12 +42,16 @@ class Config(Prompting):
     """Prompts left out at the beginning of the order."""
     n: int = 4
     """Candidates of each prompt."""
+    other: str | None = None
+    """A second model that writes half of the candidates; inkfish prefer report says whose are preferred."""
     filter: bool = False
     """Only candidates that truncate ends; prompts where too few do are left out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_whole(self, {"count": (1, 10**7), "skip": (0, 10**9), "n": (1, 64)})
+        if self.other is not None and self.n % 2:
+            raise SettingError(f"n is {self.n}; two models write equally many, so it must be even", param="n")
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,13 @@ def run(config: Config) -> Result:
         InkfishError: what the user can put right, in one line; what was stored before stays.
     """
     with display() as screen, Store(config.store, create=True) as store:
-        model = load(config.model, dtype="float32", threads=config.threads or None)
+        model, *others = writers = [
+            load(name, dtype="float32", threads=config.threads or None)
+            for name in (config.model, config.other)
+            if name is not None
+        ]
+        if any(other.tokenizer.fingerprint != model.tokenizer.fingerprint for other in others):
+            raise ModelError(f"{config.model} and {config.other} have different vocabularies")
         rule = config.truncation(model.tokenizer)
         queries = config.queries(model.tokenizer, model.config, screen.say)
         chosen = queries[config.skip : config.skip + config.count]
@@ -85,63 +94,81 @@ def run(config: Config) -> Result:
         for start in range(0, len(chosen), AT_ONCE):
             part = chosen[start : start + AT_ONCE]
             if not all(query.ids in known for query in part):
-                items = candidates(config, model.backend, model.tokenizer, rule, part, config.skip + start)
-                added += store.add(items)[0]
+                added += store.add(items_of(config, writers, rule, part, config.skip + start))[0]
             screen.say(f"{min(start + AT_ONCE, len(chosen)):,} of {len(chosen):,} prompts")
         return Result(config.store, added, store.progress().items)
 
 
-def candidates(
+def items_of(
     config: Config,
-    backend: Backend,
-    tokenizer: Tokenizer,
+    writers: Sequence[LanguageModel],
     rule: Truncation | None,
     queries: Sequence[Query],
     first: int,
 ) -> Iterator[Item]:
-    """Yield items with candidates; with a filter twice as many are written, and the first good ones taken."""
-    samples = config.n * (2 if config.filter and rule else 1)
+    """Yield items of those prompts to which every model has written enough candidates."""
+    names = (config.model, *([config.other] if config.other else []))
+    each = config.n // len(writers)
+    written = [responses_of(config, one, rule, queries, first, each) for one in writers]
+    for number, query in enumerate(queries):
+        sides = [side[number] for side in written]
+        if all(len(side) == each for side in sides):
+            shown = [
+                candidate(config, writer.tokenizer, rule, response, name, first + number, place)
+                for name, writer, side in zip(names, writers, sides, strict=True)
+                for place, response in enumerate(side)
+            ]
+            kind: Kind = "best" if len(shown) > 2 else "pair" if len(shown) == 2 else "rating"
+            meta = {"asked": query.asked} if query.asked else {}
+            yield Item(kind, query.text, tuple(shown), query.ids, meta=meta)
+
+
+def responses_of(
+    config: Config,
+    writer: LanguageModel,
+    rule: Truncation | None,
+    queries: Sequence[Query],
+    first: int,
+    count: int,
+) -> list[list[list[int]]]:
+    """Return up to `count` responses to each prompt; with a filter of twice as many the first good ones."""
+    samples = count * (2 if config.filter and rule else 1)
     found = respond(
-        backend,
-        [query.ids for query in queries],
+        writer.backend,
+        [query.prompt for query in queries],
         length=config.tokens,
         temperature=config.temperature,
         seed=config.seed,
         first=first,
         samples=samples,
-    )
-    for number, query in enumerate(queries):
-        responses = [row.tolist() for row in found[number * samples : (number + 1) * samples]]
-        if config.filter and rule:
-            responses = [response for response in responses if rule.end(response) is not None]
-        if len(responses) >= config.n:
-            yield item(config, tokenizer, rule, query, responses[: config.n], first + number)
+    ).tolist()
+    if config.filter and rule:
+        good = [[r for r in found[i : i + samples] if rule.end(r)] for i in range(0, len(found), samples)]
+        return [each[:count] for each in good]
+    return [found[i : i + samples] for i in range(0, len(found), samples)]
 
 
-def item(
+def candidate(
     config: Config,
     tokenizer: Tokenizer,
     rule: Truncation | None,
-    query: Query,
-    responses: Sequence[list[int]],
-    number: int,
-) -> Item:
-    """Return one item; candidates are cut as their reader sees them."""
-    parameters: dict[str, Any] = {
-        "model": config.model,
+    response: list[int],
+    model: str,
+    prompt: int,
+    place: int,
+) -> Candidate:
+    """Return a candidate as its reader sees it, with all that its sampling depends on."""
+    origin: dict[str, Any] = {
+        "model": model,
         "seed": config.seed,
-        "prompt": number,
+        "prompt": prompt,
         "temperature": config.temperature,
         "tokens": config.tokens,
+        "truncate": config.truncate,
+        "not_before": config.not_before,
+        "filter": config.filter,
         "inkfish": inkfish.__version__,
+        "sample": place,
     }
-    shown = [rule.cut(response) if rule else response for response in responses]
-    return Item(
-        "best" if len(shown) > 2 else "pair" if len(shown) == 2 else "rating",
-        query.text,
-        tuple(
-            Candidate(tokenizer.decode(ids), tuple(ids), parameters | {"sample": place})
-            for place, ids in enumerate(shown)
-        ),
-        query.ids,
-    )
+    ids = rule.cut(response) if rule else response
+    return Candidate(tokenizer.decode(ids), tuple(ids), origin)

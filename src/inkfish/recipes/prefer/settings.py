@@ -16,11 +16,11 @@ from inkfish.errors import ContextError, SettingError
 from inkfish.model import GPT2
 from inkfish.preferences.truncation import Truncation
 from inkfish.recipes.limits import check_choices, check_real, check_whole
-from inkfish.recipes.prefer.queries import Query, Split, read_queries
+from inkfish.recipes.prefer.queries import Frame, Query, Split, TaskName, framing, read_queries
 from inkfish.tokenizer import Tokenizer
 from inkfish.weights.checkpoint import Checkpoint
 
-__all__ = ["Prompting", "backend_of", "check_context"]
+__all__ = ["Prompting", "backend_of", "check_context", "truncation_of"]
 
 WHOLE = {
     "query_tokens": (2, 100_000),
@@ -54,6 +54,14 @@ class Prompting:
     """Take each document (or row, or line) as a prompt, as it is."""
     split: Split = "all"
     """train takes four texts of five, held-out the fifth; which ones these are depends on them alone."""
+    cut_after: str | None = None
+    """With whole, longer documents end after the last such text that fits; "" is anywhere."""
+    task: TaskName = "complete"
+    """What the model is asked for: to go on, a summary, a moral, a reply; it alone reads the cue."""
+    before: str = ""
+    """Text before each prompt, which the model reads, but neither labellers nor the reward."""
+    after: str = ""
+    """Likewise after each prompt."""
     encoding: str | None = None
     """Of text files, as Python names it; by default it is detected."""
     field: str = "text"
@@ -74,7 +82,7 @@ class Prompting:
     def __post_init__(self) -> None:
         check_whole(self, WHOLE)
         check_real(self, REAL)
-        check_choices(self, {"split": get_args(Split)})
+        check_choices(self, {"split": get_args(Split), "task": get_args(TaskName)})
         if not self.data:
             raise SettingError("there are no data; name at least one text file", param="data")
         if self.truncate is not None and self.not_before >= self.tokens:
@@ -91,13 +99,7 @@ class Prompting:
         """
         if self.truncate is None:
             return None
-        ids = tokenizer.encode(self.truncate)
-        if len(ids) != 1:
-            raise SettingError(
-                f"truncate is {self.truncate!r}, {len(ids)} tokens of this vocabulary; it must be one",
-                param="truncate",
-            )
-        return Truncation(ids[0], self.not_before, self.penalty)
+        return truncation_of(tokenizer, self.truncate, self.not_before, self.penalty)
 
     def queries(self, tokenizer: Tokenizer, shape: ModelConfig, say: Callable[[str], None]) -> list[Query]:
         """Return the prompts in an order of the seed.
@@ -107,7 +109,7 @@ class Prompting:
             ContextError: prompt and response do not fit the context.
         """
         check_context(self.query_tokens, self.tokens, shape)
-        return read_queries(
+        queries = read_queries(
             self.data,
             tokenizer,
             vocab_size=shape.vocab_size,
@@ -119,7 +121,29 @@ class Prompting:
             split=self.split,
             seed=self.seed,
             say=say,
+            cut_after=self.cut_after,
+            frame=self.framing(tokenizer),
         )
+        check_context(max(len(query.prompt) for query in queries), self.tokens, shape)
+        return queries
+
+    def framing(self, tokenizer: Tokenizer) -> Frame:
+        """Return what says how the model is asked."""
+        return framing(tokenizer, before=self.before, after=self.after, task=self.task)
+
+
+def truncation_of(tokenizer: Tokenizer, text: str, not_before: int, penalty: float = -1.0) -> Truncation:
+    """Return the rule by which responses end after a text.
+
+    Raises:
+        SettingError: it is not one token of this vocabulary.
+    """
+    ids = tokenizer.encode(text)
+    if len(ids) != 1:
+        raise SettingError(
+            f"truncate is {text!r}, {len(ids)} tokens of this vocabulary; it must be one", param="truncate"
+        )
+    return Truncation(ids[0], not_before, penalty)
 
 
 def check_context(query: int, response: int, shape: ModelConfig) -> None:

@@ -37,7 +37,8 @@ class Config:
     store: Path = Path("labels.sqlite")
     """The label store."""
     judge: str = "vader"
-    """vader, afinn, descriptive, length:FEWEST-MOST, reward:FOLDER or python:MODULE:FUNCTION."""
+    """vader, afinn, descriptive, length:FEWEST-MOST, reward:FOLDER, classifier:LIKED:DISLIKED (files with an
+    example on each line), rouge:ROWS or f1:ROWS (against references), or python:MODULE:FUNCTION."""
     labeller: str = "simulated"
     """Name under which it labels."""
     count: int | None = None

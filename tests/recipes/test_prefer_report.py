@@ -1,0 +1,136 @@
+"""What labellers said of two models, counted: by several people, two and two, of replies in a chat."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inkfish.errors import DataError, SettingError
+from inkfish.labels.records import Candidate, Item, Label, Verdict
+from inkfish.labels.store import Store
+from inkfish.recipes.prefer import compare, report, simulate
+from inkfish.recipes.prefer.replies import messages
+
+
+def item(number: int, *models: str, long: str = "new") -> Item:
+    candidates = [
+        Candidate(f"{model} {number} {place}" + " so old." * (model == long), origin={"model": model})
+        for place, model in enumerate(models)
+    ]
+    return Item("pair" if len(models) == 2 else "best", f"query {number}", tuple(candidates))
+
+
+def labelled(path: Path, items: Sequence[Item], *labels: tuple[int, str, Verdict, tuple[int, ...]]) -> Path:
+    with Store(path, create=True) as store:
+        store.add(
+            items,
+            [
+                Label(f"request-{i}", items[n].key, who, verdict, best, order=places(items[n]))
+                for i, (n, who, verdict, best) in enumerate(labels)
+            ],
+        )
+    return path
+
+
+def places(of: Item) -> tuple[int, ...]:
+    return tuple(range(len(of.candidates)))
+
+
+def test_points_by_hand(tmp_path: Path) -> None:
+    items = [item(n, "new", "old") for n in range(5)]
+    store = labelled(
+        tmp_path / "s",
+        items,
+        (0, "ann", "best", (0,)),
+        (0, "bob", "best", (0,)),
+        (0, "cat", "best", (1,)),  # two of three: a win
+        (1, "ann", "best", (1,)),
+        (2, "ann", "tie", (0, 1)),
+        (3, "ann", "bad", ()),
+        (4, "ann", "skip", ()),
+    )
+    found = report.run(report.Config(store=store, out=tmp_path / "out" / "r.json"))
+    assert (found["model"], found["other"]) == ("new", "old")
+    assert (found["wins"], found["ties"], found["losses"]) == (1, 2, 1)
+    assert (found["items"], found["labelled"], found["labels"]) == (5, 4, 6)
+    assert found["score"]["mean"] == pytest.approx((2 / 3 + 0 + 0.5 + 0.5) / 4)
+    assert found["decided"]["mean"] == 0.5
+    assert found["p"] == 1
+    assert found["longer_by"] == 8
+    assert found["slots"]["first"]["mean"] == 0.5  # two of four choices
+    assert found["slots"]["chance"] == 0.5
+    assert found["labellers"] == {"ann": 0.5, "bob": 1.0, "cat": 0.0}
+    assert found["agreement"]["percent"] == pytest.approx(1 / 3)
+    assert json.loads((tmp_path / "out" / "r.json").read_text())["wins"] == 1
+    other = report.run(report.Config(store=store, model="old"))
+    assert (other["wins"], other["losses"]) == (1, 1)
+    assert other["score"]["mean"] == pytest.approx(1 - found["score"]["mean"])
+
+
+def test_two_and_two_by_hand(tmp_path: Path) -> None:
+    items = [item(n, "new", "new", "old", "old") for n in range(4)]
+    store = labelled(
+        tmp_path / "s",
+        items,
+        (0, "ann", "best", (1,)),
+        (1, "ann", "best", (0,)),
+        (2, "ann", "best", (3,)),
+        (3, "ann", "tie", (0, 1, 2)),  # two thirds of the best are new
+    )
+    found = report.run(report.Config(store=store))
+    assert found["score"]["mean"] == pytest.approx((1 + 1 + 0 + 2 / 3) / 4)
+    assert (found["wins"], found["ties"], found["losses"]) == (3, 0, 1)
+    assert found["slots"]["chance"] == 0.25
+
+
+def test_stores_that_are_no_comparisons(tmp_path: Path) -> None:
+    three = labelled(tmp_path / "three", [item(0, "a", "b", "c")])
+    with pytest.raises(DataError, match=r"holds texts of 3 models \(a, b, c\); a report is about two"):
+        report.run(report.Config(store=three))
+    two = labelled(tmp_path / "two", [item(0, "a", "b")])
+    with pytest.raises(DataError, match="holds no labels yet; inkfish prefer label or simulate makes them"):
+        report.run(report.Config(store=two))
+    with pytest.raises(DataError, match="holds texts of a and b, not of c"):
+        report.run(report.Config(store=two, model="c"))
+
+
+def test_two_models_reply_to_messages_and_are_labelled(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "said.txt").write_text("Hello!\nDo you have a dog?\nHello!\n\nWhat did you eat today?\n")
+    config = compare.Config(
+        (tmp_path / "said.txt",),
+        task="chat",
+        count=3,
+        tokens=12,
+        judge=("length:2-4",),
+        store=tmp_path / "s",
+        out=tmp_path / "r.json",
+        other="starter",
+        threads=1,
+    )
+    found = compare.run(config)
+    assert found["prompts"] == 3
+    assert "kl" not in found
+    written = json.loads((tmp_path / "r.json").read_text())["pairs"]
+    assert [row["query"] for row in written] == ["Hello!", "Do you have a dog?", "What did you eat today?"]
+    assert all(row["model"] and "\n" not in row["model"] for row in written)
+    with pytest.raises(DataError, match="the data give 3 messages, not 4"):
+        messages(config, skip=1, count=3)
+
+
+def test_labels_of_a_simulated_labeller_count_too(tmp_path: Path, capsys: Any) -> None:
+    items = [item(n, "new", "old") for n in range(20)]
+    store = labelled(tmp_path / "s", items)
+    simulate.run(simulate.Config(store=store, judge="length:0-1", agreement=0.75, slot_bias=100.0, tie=0.0))
+    found = report.run(report.Config(store=store))
+    assert found["slots"]["first"]["mean"] == 1.0  # the bias is far above the noise
+    assert found["labelled"] == 20
+    assert "what stood first was chosen 100.0% of the time" in capsys.readouterr().out
+
+
+def test_best_of_and_each_exclude_each_other() -> None:
+    with pytest.raises(SettingError, match="best_of and each are both above 1; leave one of them out"):
+        compare.Config((Path("x"),), best_of=2, each=2, reward="vader")
