@@ -18,7 +18,7 @@ export class Attention {
   // Takes another text; fetches what is needed when it is seen.
   look(model, ids, fromStart, seen) {
     const room = fromStart ? LONGEST - 1 : LONGEST;
-    this.asked = { model, text: ids.slice(0, room), from_start: fromStart };
+    this.asked = { body: { model, text: ids.slice(0, room), from_start: fromStart }, layers: {} };
     this.note = ids.length > room ? `the first ${room} of ${ids.length} tokens` : "";
     this.stale = true;
     this.turn += 1;
@@ -27,13 +27,15 @@ export class Attention {
 
   async show() {
     if (!this.stale) return;
-    const mine = ++this.turn, { asked } = this;
+    const mine = ++this.turn, { asked } = this, layer = Number($("layer").value || 0);
     tell(null);
+    $("attention-note").textContent = "…";
     try {
-      const found = await post("/attention", { ...asked, layer: Number($("layer").value || 0) });
+      const found = asked.layers[layer] ??= await post("/attention", { ...asked.body, layer });
       if (mine === this.turn) this.draw({ ...found, asked });
     } catch (error) {
       if (mine !== this.turn) return;
+      $("attention-note").textContent = "";
       if (error.param === "layer") { $("layer").value = "0"; this.show(); } else tell(error);
     }
   }
@@ -49,7 +51,7 @@ export class Attention {
     this.head = Math.min(this.head, weights.length - 1);
     $("heads").replaceChildren(...weights.map((rows, i) => this.picture(rows, i)));
     $("looking").replaceChildren(...tokens.map((token, i) => {
-      const start = i === 0 && asked.from_start;
+      const start = i === 0 && asked.body.from_start;
       const button = element("button", { type: "button", textContent: start ? "start" : token.text });
       button.classList.toggle("start", start);
       button.classList.toggle("line", !start && token.text.includes("\n"));
@@ -83,7 +85,7 @@ export class Attention {
     this.point(this.at);
   }
 
-  name(i) { return i === 0 && this.found.asked.from_start ? "the start" : `“${this.visible(this.found.tokens[i].text)}”`; }
+  name(i) { return i === 0 && this.found.asked.body.from_start ? "the start" : `“${this.visible(this.found.tokens[i].text)}”`; }
 
   // Colours the tokens that token `at` looks at.
   point(at) {
