@@ -198,6 +198,31 @@ def test_a_browser_enters_by_the_page_or_the_code(serve: Any) -> None:
         assert client.get("/").status_code == 200
 
 
+def test_nothing_is_asked_for_elsewhere(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    connect = socket.socket.connect
+
+    def noted(self: socket.socket, address: Any) -> None:
+        asked.append(address)
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", noted)
+    url = "http://192.0.2.1/a"
+    image = [{"type": "image_url", "image_url": {"url": url}}]
+    server = serve()
+    for path, body in (
+        ("/v1/completions", {"model": "tiny", "prompt": url, "user": url, "stop": url, "max_tokens": 2}),
+        ("/v1/completions", {"model": url, "prompt": "a"}),
+        ("/v1/chat/completions", {"model": "tiny", "messages": [{"role": "user", "content": image}]}),
+        ("/v1/chat/completions", {"model": "../../etc", "messages": [{"role": "user", "content": url}]}),
+        ("/score", {"text": url}),
+        ("/tokenize", {"prompt": url}),
+    ):
+        assert server.post(path, **body).status_code in (200, 400, 404)
+    assert asked
+    assert {host for host, *_ in asked} == {"127.0.0.1"}
+
+
 def test_keys_are_compared_whole() -> None:
     assert is_key(KEY, KEY)
     assert not any(is_key(other, KEY) for other in ("", KEY[:-1], KEY + "x", KEY.upper(), "ä" * 24))

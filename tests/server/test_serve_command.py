@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,28 @@ def test_a_process_serves_drains_and_ends_with_0(running: tuple[subprocess.Popen
     assert process.wait(20) == 0
     with pytest.raises(httpx.TransportError):
         client.get("/health")
+
+
+def test_a_second_signal_waits_for_nobody(running: tuple[subprocess.Popen[str], httpx.Client]) -> None:
+    process, client = running
+    body = {"model": "tiny", "prompt": "the", "max_tokens": 10**6, "slide": True, "logit_bias": {"0": -100}}
+
+    def ask() -> None:
+        with suppress(httpx.TransportError), httpx.Client(base_url=client.base_url, trust_env=False) as own:
+            own.post("/v1/completions", json=body)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    while 'inkfish_requests_held{model="tiny"} 1.0' not in client.get("/metrics").text:
+        time.sleep(0.001)
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.3)
+    assert process.poll() is None, "the request may end within 20 seconds"
+    process.send_signal(signal.SIGTERM)
+    process.wait(10)
+    assert time.monotonic() - began < 8
+    thread.join(10)
 
 
 def test_a_dead_model_ends_the_process_with_1(folder: Path, tmp_path: Path) -> None:
