@@ -222,3 +222,29 @@ def test_errors_are_told(open_page: Any, expect: Any) -> None:
     page.fill("#seed", "seven")
     page.click("#complete")
     expect(page.locator("#trouble")).to_have_text("the seed must be a whole number")
+
+
+def test_versions_of_a_long_session(open_page: Any) -> None:
+    page = open_page("/write")
+    script = """async () => {
+      const { Versions } = await import("/static/versions.js");
+      const versions = new Versions();
+      for (let i = 0; i < 1000; i++) {
+        const others = [0, 1].map((k) => versions.add(`${i} ${k}`, 1, "alternative"));
+        versions.go(others[i % 2]);
+      }
+      const branched = [versions.all.size, versions.here.text];
+      for (let i = 0; i < 1000; i++) versions.go(versions.add(`line ${i}`, 1, "written"));
+      const again = new Versions(JSON.parse(JSON.stringify(versions.kept())));
+      let back = 0;
+      while (again.here.parent) { again.go(again.here.parent); back++; }
+      const { next } = again;
+      return [...branched, versions.all.size, versions.here.text, back, again.here.text, again.go(next).text,
+        again.summary(again.root), again.summary(again.here), again.all.size];
+    }"""
+    found = page.evaluate(script)
+    assert found == [300, "999 1", 300, "line 999", 299, "line 700", "line 701"] + [
+        "the beginning",
+        "written: 1",
+        300,
+    ]

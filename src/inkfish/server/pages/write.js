@@ -4,6 +4,7 @@ import { $, element, tell } from "./elements.js";
 import { Reader } from "./listen.js";
 import { roving } from "./roving.js";
 import { PRESETS, download, keep, kept, models, presets, sliders } from "./settings.js";
+import { Versions } from "./versions.js";
 
 const OPENINGS = [
   "Once upon a time, in a village by the sea,",
@@ -13,16 +14,13 @@ const OPENINGS = [
   "It is a truth seldom spoken that",
 ];
 const SEEN = 6000;       // characters before the cursor that are sent: more than any GPT-2 sees
-const MOST_NODES = 300;
 const SUGGESTED = 3;     // of six that are written: some may be alike, or nothing
 const KEY = "inkfish.write";
 const box = $("text");
 let controller = null;
 let suggesting = null;   // { at, texts, chosen }
 let freeTab = false;
-let nodes = new Map();   // id → { id, parent, text, caret, label, children, visited }
-let current = 0;
-let nextId = 1;
+let versions = new Versions();
 let editTimer = 0;
 let lastSeed = null;
 
@@ -64,71 +62,40 @@ function seed() {
 
 // --- versions
 
-function node(parent, text, caret, label) {
-  const made = { id: nextId++, parent, text, caret, label, children: [], visited: 0 };
-  nodes.set(made.id, made);
-  if (parent) nodes.get(parent).children.push(made.id);
-  prune();
-  return made.id;
-}
-
-function prune() {
-  for (const [id, each] of nodes) {
-    if (nodes.size <= MOST_NODES) return;
-    if (each.children.length || id === current || !each.parent) continue;
-    const siblings = nodes.get(each.parent).children;
-    siblings.splice(siblings.indexOf(id), 1);
-    nodes.delete(id);
-  }
-}
-
 function noteEdit() {
   clearTimeout(editTimer);
   editTimer = 0;
-  const here = nodes.get(current);
+  const { here } = versions;
   if (here.text === box.value) return;
   if (here.label === "typed" && !here.children.length) Object.assign(here, { text: box.value, caret: box.selectionEnd });
-  else goTo(node(current, box.value, box.selectionEnd, "typed"), false);
+  else goTo(versions.add(box.value, box.selectionEnd, "typed"), false);
   save();
   showTree();
 }
 
 function goTo(id, fill = true) {
-  const from = nodes.get(id);
-  current = id;
-  if (from.parent) nodes.get(from.parent).visited = id;
+  const here = versions.go(id);
   if (fill) {
-    box.value = from.text;
-    box.setSelectionRange(from.caret, from.caret);
+    box.value = here.text;
+    box.setSelectionRange(here.caret, here.caret);
     count();
     save();
     showTree();
   }
-  $("undo").disabled = !from.parent;
-  $("redo").disabled = !from.children.length;
+  $("undo").disabled = !here.parent;
+  $("redo").disabled = !here.children.length;
 }
 
 function undo() {
   noteEdit();
-  const { parent } = nodes.get(current);
+  const { parent } = versions.here;
   if (parent) goTo(parent);
   box.focus();
 }
 
 function redo() {
-  const here = nodes.get(current);
-  const next = here.children.includes(here.visited) ? here.visited : here.children.at(-1);
-  if (next) goTo(next);
+  if (versions.next) goTo(versions.next);
   box.focus();
-}
-
-function summary(each) {
-  if (!each.parent) return "the beginning";
-  const before = nodes.get(each.parent).text;
-  let start = 0;
-  while (start < before.length && before[start] === each.text[start]) start++;
-  const words = each.text.slice(start, start + 80).replace(/\s+/g, " ").trim();
-  return `${each.label}: ${words || "(shorter)"}`;
 }
 
 function showTree() {
@@ -137,10 +104,10 @@ function showTree() {
     for (let id of ids) {
       // a run of only children stays on one level, so that long texts are not nested deeply
       for (;;) {
-        const each = nodes.get(id);
+        const each = versions.all.get(id);
         const mine = id;
-        const button = element("button", { type: "button", textContent: summary(each) });
-        if (id === current) button.setAttribute("aria-current", "true");
+        const button = element("button", { type: "button", textContent: versions.summary(each) });
+        if (id === versions.current) button.setAttribute("aria-current", "true");
         button.addEventListener("click", () => { noteEdit(); goTo(mine); $("tree").querySelector("[aria-current]").focus(); });
         const item = element("li", {}, button);
         list.append(item);
@@ -151,8 +118,7 @@ function showTree() {
     }
     return list;
   };
-  const root = [...nodes.values()].find((each) => !each.parent);
-  $("tree").replaceChildren(branch([root.id]));
+  $("tree").replaceChildren(branch([versions.root.id]));
 }
 
 // --- kept in the browser
@@ -160,7 +126,7 @@ function showTree() {
 function save() {
   const state = {
     text: box.value, caret: box.selectionEnd, ...knobs.values(), n: Number(nRange.value), model: $("model").value,
-    seed: $("seed").value, stops: $("stops").value, nodes: [...nodes.values()], current, nextId,
+    seed: $("seed").value, stops: $("stops").value, ...versions.kept(),
   };
   if (!keep(KEY, state)) keep(KEY, { ...state, nodes: [], current: 0 });
 }
@@ -173,15 +139,9 @@ function restore() {
   $("seed").value = state.seed ?? "";
   $("stops").value = state.stops ?? "";
   box.value = state.text ?? "";
-  nodes = new Map((shared ? [] : state.nodes ?? []).map((each) => [each.id, each]));
-  nextId = Math.max(0, ...nodes.keys()) + 1;
-  current = nodes.has(state.current) ? state.current : 0;
-  if (!current) {
-    nodes.clear();
-    current = node(0, "", 0, "");
-    if (box.value) current = node(current, box.value, box.value.length, "typed");
-  }
-  goTo(current, false);
+  versions = new Versions(shared ? null : state);
+  if (versions.here.text !== box.value) versions.go(versions.add(box.value, box.value.length, "typed"));
+  goTo(versions.current, false);
   box.setSelectionRange(box.value.length, box.value.length);
   styles.notice();
   count();
@@ -282,7 +242,7 @@ async function completeHere(body, caret) {
 }
 
 function branch(caret, text, label, head = box.value.slice(0, caret), tail = box.value.slice(caret)) {
-  return node(current, head + text + tail, caret + text.length, label);
+  return versions.add(head + text + tail, caret + text.length, label);
 }
 
 async function completeBeside(body, caret) {
@@ -429,7 +389,7 @@ $("share").addEventListener("click", async () => {
     $("status").textContent = "the link is copied; the text is in it, and nowhere else";
   } catch { location.hash = `share=${encodeURIComponent(JSON.stringify(state))}`; $("status").textContent = "copy the address of this page"; }
 });
-$("clear").addEventListener("click", () => { noteEdit(); nodes.clear(); nextId = 1; current = node(0, "", 0, ""); goTo(current); $("alternatives").replaceChildren(); box.focus(); });
+$("clear").addEventListener("click", () => { noteEdit(); versions = new Versions(); goTo(versions.current); $("alternatives").replaceChildren(); box.focus(); });
 
 const wanted = new URLSearchParams(location.search).get("model");
 const last = restore();
