@@ -243,8 +243,5 @@ def test_versions_of_a_long_session(open_page: Any) -> None:
         again.summary(again.root), again.summary(again.here), again.all.size];
     }"""
     found = page.evaluate(script)
-    assert found == [300, "999 1", 300, "line 999", 299, "line 700", "line 701"] + [
-        "the beginning",
-        "written: 1",
-        300,
-    ]
+    assert found[:4] == [300, "999 1", 300, "line 999"]
+    assert found[4:] == [299, "line 700", "line 701", "the beginning", "written: 1", 300]
