@@ -200,9 +200,13 @@ def test_exports_and_a_link(open_page: Any, expect: Any, tmp_path: Path) -> None
     page.click("#share")
     expect(page.locator("#status")).to_contain_text("copied")
     link = page.evaluate("navigator.clipboard.readText()")
-    other = open_page(link[link.index("/write") :])
+    other = open_page("/write")
+    other.fill("#text", "My own draft")
+    other.goto(link)
     expect(other.locator("#text")).to_have_value("One\nTwo")
     expect(other.locator("#max_tokens")).to_have_value("20")
+    other.click("#undo")
+    expect(other.locator("#text")).to_have_value("My own draft")
 
 
 def test_what_a_model_writes_is_never_markup(open_page: Any, expect: Any) -> None:

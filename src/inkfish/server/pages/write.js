@@ -132,15 +132,18 @@ function save() {
 }
 
 function restore() {
-  const shared = fromLink();
-  const state = shared ?? kept(KEY, {});
+  const own = kept(KEY, {}), shared = fromLink();
+  const state = shared ?? own;
   knobs.set({ ...PRESETS.balanced, ...state });
   if (state.n) nRange.value = nBox.value = state.n;
   $("seed").value = state.seed ?? "";
   $("stops").value = state.stops ?? "";
-  box.value = state.text ?? "";
-  versions = new Versions(shared ? null : state);
-  if (versions.here.text !== box.value) versions.go(versions.add(box.value, box.value.length, "typed"));
+  versions = new Versions(own);
+  // the text of a link is one more version: undo brings back what stood here
+  for (const [text, label] of [[own.text ?? "", "typed"], [state.text ?? "", "from a link"]]) {
+    if (versions.here.text !== text) versions.go(versions.add(text, text.length, label));
+  }
+  box.value = versions.here.text;
   goTo(versions.current, false);
   box.setSelectionRange(box.value.length, box.value.length);
   styles.notice();
@@ -362,6 +365,7 @@ if ("speechSynthesis" in window) {
 $("again").addEventListener("click", () => { $("seed").value = String(lastSeed); $("again").hidden = true; $("seed").focus(); save(); });
 for (const id of ["seed", "stops", "model"]) $(id).addEventListener("change", save);
 addEventListener("pagehide", () => { noteEdit(); save(); });
+addEventListener("hashchange", () => { if (location.hash.startsWith("#share=")) location.reload(); });
 
 $("openings").replaceChildren(...OPENINGS.map((text) => {
   const button = element("button", { type: "button", textContent: text });
@@ -387,7 +391,7 @@ $("share").addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText(link);
     $("status").textContent = "the link is copied; the text is in it, and nowhere else";
-  } catch { location.hash = `share=${encodeURIComponent(JSON.stringify(state))}`; $("status").textContent = "copy the address of this page"; }
+  } catch { history.replaceState(null, "", link); $("status").textContent = "copy the address of this page"; }
 });
 $("clear").addEventListener("click", () => { noteEdit(); versions = new Versions(); goTo(versions.current); $("alternatives").replaceChildren(); box.focus(); });
 
