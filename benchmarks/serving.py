@@ -23,6 +23,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -42,7 +43,6 @@ sys.path[:0] = [str(HERE), str(HERE / "peers")]
 import llama  # noqa: E402  # peers/llama.py
 import numpy as np  # noqa: E402
 import prepare  # noqa: E402
-import report  # noqa: E402
 
 from inkfish.backends import native  # noqa: E402
 from inkfish.config import SIZES  # noqa: E402
@@ -122,6 +122,8 @@ class Server:
     """Fields of its requests besides prompt, max_tokens and stream: how tokens are drawn."""
     ready: str = "/v1/models"
     """Answers with 200 once requests are served."""
+    most: int = 64
+    """Clients beyond which it is left out."""
     port: int = field(default_factory=lambda: free_port())
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -202,12 +204,12 @@ def llama_server(program: str, file: str, threads: int, drawn: Mapping[str, Any]
 
 
 def transformers_server(script: str, model: str, threads: int) -> Server:
-    """The server of transformers, which writes one text after the other."""
+    """The server of transformers, which writes one text after the other: more clients only wait longer."""
     drawn = {"do_sample": True, "top_k": TOP_K, "max_new_tokens": WRITTEN, "pad_token_id": 0}
     environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(threads)}
     extra = {"generation_config": json.dumps(drawn)}
     command = [script, "serve", model, "--port", "PORT", "--host", "127.0.0.1", "--device", "cpu"]
-    return Server(TRANSFORMERS, command, model, extra, "/v1/models", environment=environment)
+    return Server(TRANSFORMERS, command, model, extra, environment=environment, most=4)
 
 
 # ------------------------------------------------------------------------------------------------- clients
@@ -317,25 +319,40 @@ Results = dict[int, dict[str, list[Figures]]]
 
 
 def measure(found: Sequence[Server], clients: Sequence[int], rounds: int) -> Results:
-    """Ask all servers round after round; the first round warms them up and counts for nothing."""
+    """Ask all servers round after round, until it is stopped; a first one warms up and does not count."""
     results: Results = {number: {server.name: [] for server in found} for number in clients}
-    for round_number in range(rounds + 1):
-        for number in clients if round_number else (1,):
-            texts = prompts(round_number, number, max(1, 4 // number))
-            for server in found:
-                figures = asyncio.run(clients_at_once(server, texts))
-                said = f"{figures.rate:8,.0f} tok/s, first after {figures.first * 1000:6,.0f} ms"
-                print(f"round {round_number}, {number:2} clients, {server.name:28} {said}", file=sys.stderr)
-                if round_number:
-                    results[number][server.name].append(figures)
+    try:
+        for round_number in range(rounds + 1):
+            for number in clients if round_number else (1,):
+                ask_all([server for server in found if number <= server.most], number, round_number, results)
+    except KeyboardInterrupt:
+        print("stopped; what was measured counts", file=sys.stderr)
     return results
+
+
+def ask_all(found: Sequence[Server], number: int, round_number: int, results: Results) -> None:
+    """Ask each server the same with so many clients, and note the figures."""
+    texts = prompts(round_number, number, max(1, 2 // number))
+    for server in found:
+        figures = asyncio.run(clients_at_once(server, texts))
+        said = f"{figures.rate:8,.0f} tok/s, first after {figures.first * 1000:6,.0f} ms"
+        print(f"round {round_number}, {number:2} clients, {server.name:28} {said}", file=sys.stderr)
+        if round_number:
+            results[number][server.name].append(figures)
 
 
 def as_cell(rounds: Sequence[Figures]) -> str:
     """Medians over the rounds."""
+    if not rounds:
+        return "–"
     rate = statistics.median(figures.rate for figures in rounds)
     first = statistics.median(figures.first for figures in rounds)
     return f"{rate:,.0f} tok/s, {first * 1000:,.0f} ms"
+
+
+def rates_of(rounds: Sequence[Figures]) -> list[float]:
+    """Tokens a second of each round."""
+    return [figures.rate for figures in rounds]
 
 
 def table(results: Results, threads: int) -> str:
@@ -345,11 +362,10 @@ def table(results: Results, threads: int) -> str:
     head = [f"clients ({threads} threads)", *names, "ratio to the best of the others"]
     rows = []
     for clients, by_server in results.items():
-        ratio = "–"
-        if peers and OURS in by_server:
-            mine = [figures.rate for figures in by_server[OURS]]
-            theirs = zip(*([figures.rate for figures in by_server[peer]] for peer in peers), strict=True)
-            ratio = f"{report.median_ratio(mine, [max(rates) for rates in theirs]):.2f}"
+        theirs = [rates_of(by_server[peer]) for peer in peers if by_server[peer]]
+        whole = zip(rates_of(by_server.get(OURS, [])), *theirs, strict=False)  # a last round may be cut off
+        ratios = [mine / max(others) for mine, *others in whole if others]
+        ratio = f"{statistics.median(ratios):.2f}" if ratios else "–"
         rows.append([str(clients), *(as_cell(by_server[name]) for name in names), ratio])
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]) + "\n"
 
@@ -367,6 +383,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("~/.cache/inkfish-bench").expanduser())
     parser.add_argument("--out", type=Path, default=Path())
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was measured until then is written
     arguments.work.mkdir(parents=True, exist_ok=True)
     found, missing = servers(arguments.work, arguments.llama, arguments.threads)
     if arguments.only:

@@ -157,3 +157,24 @@ def test_the_official_client(server: Any) -> None:
         )
         text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
         assert text == whole.choices[0].message.content
+
+
+def test_what_open_webui_asks(server: Any) -> None:
+    """Models with any key; a chat as a stream with usage, its turns as texts or parts; a whole answer."""
+    with server.client(headers={"authorization": "Bearer any"}) as client:
+        assert [model["id"] for model in client.get("/v1/models").json()["data"]] == ["tiny"]
+        messages = [
+            {"role": "system", "content": "I bake."},
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": "hm"},
+            {"role": "user", "content": [{"type": "text", "text": "why?"}]},
+        ]
+        body = {"model": "tiny", "messages": messages, "max_tokens": 8, "temperature": 0.7}
+        options = {"stream": True, "stream_options": {"include_usage": True}}
+        stream = client.post("/v1/chat/completions", json=body | options)
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        *events, done = [line[6:] for line in stream.text.split("\n") if line]
+        assert done == "[DONE]"
+        assert json.loads(events[-1])["usage"]["completion_tokens"] > 0
+        whole = client.post("/v1/chat/completions", json=body | {"stream": False}).json()
+        assert whole["choices"][0]["message"]["role"] == "assistant"
