@@ -44,7 +44,7 @@ def url(workplace: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "inkfish", "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "inkfish", "serve", "--port", str(port), "--alias", "twin=starter"]
     with subprocess.Popen(command, cwd=workplace) as server:
         address = f"http://127.0.0.1:{port}"
         wait_for(f"{address}/ready")

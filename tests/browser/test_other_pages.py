@@ -264,6 +264,19 @@ def test_summarizes(open_page: Any, expect: Any) -> None:
     expect(page.locator("#seed")).to_have_value("1")
 
 
+def test_compares_two_models(open_page: Any, expect: Any) -> None:
+    page = open_page("/compare")
+    expect(page.locator("#model-1 option")).to_have_text(["starter", "twin"])
+    page.select_option("#model-1", "twin")
+    page.fill("#length", "20")
+    page.fill("#temperature-1", "0.8")
+    with page.expect_request(lambda asked: (asked.post_data_json or {}).get("model") == "twin"):
+        page.click("button:has-text('Compare')")
+    expect(page.locator("#status-1")).to_contain_text("perplexity", timeout=30_000)
+    expect(page.locator("#stop")).to_be_hidden(timeout=30_000)
+    assert page.inner_text("#out-0") == page.inner_text("#out-1"), "the same model by another name"
+
+
 def test_compares_two_settings(open_page: Any, expect: Any) -> None:
     page = open_page("/compare")
     expect(page.locator("#model-1 option")).not_to_have_count(0)
