@@ -37,7 +37,8 @@ class Openings(Strict):
     n: Annotated[int, Field(ge=2, le=9)] = 4
     """Candidates of each; the same for all of a store, or no reward model can learn from it."""
     max_tokens: Annotated[int, Field(ge=1, le=500)] = 48
-    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    """As `inkfish prefer sample` has it; nothing else changes the model's distribution."""
     seed: Seed | None = None
 
 
@@ -60,7 +61,15 @@ def add_writing(made: APIRouter, path: Path, service: Service) -> None:
 def job(model: LanguageModel, body: Openings, opening: str, seed: int) -> Job:
     """Return the job that writes the candidates of an opening."""
     return model.prepare(
-        opening, n=body.n, max_tokens=body.max_tokens, seed=seed, temperature=body.temperature
+        opening,
+        n=body.n,
+        max_tokens=body.max_tokens,
+        seed=seed,
+        temperature=body.temperature,
+        top_p=1.0,
+        top_k=0,
+        min_p=0.0,
+        repetition_penalty=1.0,
     )
 
 
