@@ -33,7 +33,7 @@ def test_figures_of_labellers_and_their_agreement(tmp_path: Path) -> None:
     ann, bob = found["labellers"]
     assert (found["items"], found["labels"], ann["labels"], bob["labels"]) == (4, 10, 6, 3)
     assert ann["seconds"] == pytest.approx(4)
-    assert ann["slots"] == [1, 1]
+    assert ann["slots"] == [1, 1, 0]
     assert (ann["ties"], bob["seconds"], bob["slots"]) == (1, None, [])
     assert (ann["gold"]["mean"], ann["gold"]["count"]) == (pytest.approx(2 / 4), 4)
     assert (ann["steady"]["mean"], bob["steady"]) == (0.5, None)

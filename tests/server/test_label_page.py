@@ -14,6 +14,7 @@ from inkfish.labels.store import Settings as Handing
 from inkfish.labels.store import Store
 from inkfish.server import Settings, create_app
 from inkfish.server.label import page
+from inkfish.training.run import locked
 
 SECRET = "runs/secret-policy"
 
@@ -147,7 +148,17 @@ def test_anybody_can_stop_a_run(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "runs" / "other" / "config.toml").write_text('model = "starter"\n')
     (tmp_path / "runs" / "young").mkdir()
     (tmp_path / "runs" / "young" / "config.toml").write_text('\nalgorithm = "ppo"\n')
-    found = client.post("/label/pause", json={"labeller": "ann"}).json()["runs"]
-    assert sorted((one["name"], one["samples"]) for one in found) == [("policy", "new"), ("young", "")]
+    rounds = tmp_path / "runs" / "rounds" / "round-1" / "policy"
+    rounds.mkdir(parents=True)
+    (rounds / "config.toml").write_text('\nalgorithm = "ppo"\n')
+    pause = {"labeller": "ann"}
+    assert client.post("/label/pause", json=pause).json()["runs"] == []  # nobody is at work
+    with locked(run), locked(rounds):
+        found = client.post("/label/pause", json=pause).json()["runs"]
+    assert sorted((one["name"], one["samples"]) for one in found) == [
+        ("policy", "new"),
+        ("rounds/round-1/policy", ""),
+    ]
+    assert (rounds / "pause").exists()
     assert (run / "pause").exists()
     assert not (tmp_path / "runs" / "other" / "pause").exists()

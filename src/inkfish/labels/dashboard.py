@@ -46,6 +46,7 @@ def labeller(name: str, labels: Sequence[Label], items: dict[str, Item]) -> dict
     """Return one labeller's figures; None where there is nothing to count."""
     seconds = [x.answered - x.shown for x in labels if x.answered is not None and x.shown is not None]
     slots = Counter(label.slot for label in labels if label.slot is not None)
+    places = max((len(label.order) for label in labels if label.slot is not None), default=0)
     gold = [
         set(label.best) <= set(items[label.item].gold or ()) for label in labels if has_gold(label, items)
     ]
@@ -55,7 +56,7 @@ def labeller(name: str, labels: Sequence[Label], items: dict[str, Item]) -> dict
         "name": name,
         "labels": len(labels),
         "seconds": median(seconds) if seconds else None,
-        "slots": [slots[i] for i in range(max(slots) + 1)] if slots else [],
+        "slots": [slots[i] for i in range(places)],
         "ties": sum(label.verdict == "tie" for label in labels),
         "gold": share(gold),
         "steady": share(again),

@@ -18,6 +18,7 @@ from inkfish.server.answers import ERRORS, as_json
 from inkfish.server.candidates import add_writing
 from inkfish.server.page_replies import Answered, Dashboard, Handed, Paused, Undone
 from inkfish.server.problems import RequestError
+from inkfish.server.runs import held_by_another
 from inkfish.server.schema import Strict
 from inkfish.server.service import Service
 from inkfish.server.site import Page
@@ -129,10 +130,14 @@ def add_looking(made: APIRouter, path: Path, runs: Path) -> None:
     @made.post("/pause", response_model=Paused)
     def pause(body: Who) -> Response:
         """Stop every optimisation among the runs after its present update, and show its last samples."""
-        found = [config.parent for config in runs.glob("*/config.toml") if learns(config)]
+        places = [*runs.glob("*/config.toml"), *runs.glob("*/round-*/policy/config.toml")]
+        found = [place.parent for place in places if learns(place)]
         for folder in found:
-            (folder / "pause").touch()
-        return as_json({"runs": [{"name": folder.name, "samples": samples(folder)} for folder in found]})
+            (folder / "pause").touch()  # also where another machine may be training
+        stopping = [folder for folder in found if held_by_another(folder)]
+        return as_json(
+            {"runs": [{"name": str(f.relative_to(runs)), "samples": samples(f)} for f in stopping]}
+        )
 
 
 def seen(shown: Shown) -> dict[str, Any]:

@@ -472,7 +472,7 @@ def show(
         score = float(episode.rollout.scores[i])
         response = writer.begin.tokenizer.decode(writer.seen(episode.responses[i : i + 1])[0])
         head = f"score {score:.2f}, KL {kl[i]:.2f}, total {score - coefficient * kl[i]:.2f}"
-        texts.append(f"[{head}] {episode.queries[i].text}⟶{response}")
+        texts.append(f"[{head}] {episode.queries[i].text.strip()}⟶{response}")
     if aloud:
         screen.say("\n".join(texts))
     here.write(f"samples/{update}.txt", ("\n\n".join(texts) + "\n").encode())

@@ -60,6 +60,7 @@ function show() {
     button.addEventListener("click", () => choose(slot));
     return element("li", {}, button);
   }));
+  $("question").textContent = rating ? "How good is it?" : "Which is best?";
   $("scale").hidden = !rating;
   $("scale").replaceChildren(...(rating ? [1, 2, 3, 4, 5, 6, 7].map((n) => {
     const button = element("button", { type: "button", textContent: n });
@@ -157,7 +158,7 @@ function percent(share) { return share === null || share === undefined ? "–" :
 
 $("figures").addEventListener("toggle", () => $("figures").open && guarded(async () => {
   const found = await get("/label/dashboard");
-  const table = element("table", {}, element("tr", {}, ...["Who", "Labels", "Seconds", "Places", "Known", "Steady"].map((text) => element("th", { textContent: text }))));
+  const table = element("table", {}, element("tr", {}, ...["Who", "Labels", "Seconds each", "Chose the 1st · 2nd · …", "Known ones right", "Same again"].map((text) => element("th", { textContent: text }))));
   for (const who of found.labellers) {
     const cells = [who.name, who.labels, who.seconds === null ? "–" : who.seconds.toFixed(1), who.slots.join(" · "), percent(who.gold), percent(who.steady)];
     table.append(element("tr", {}, ...cells.map((text) => element("td", { textContent: text }))));
@@ -165,7 +166,7 @@ $("figures").addEventListener("toggle", () => $("figures").open && guarded(async
   const both = found.agreement;
   const range = both?.alpha_low === null || both?.alpha_low === undefined ? "" : ` (${both.alpha_low.toFixed(2)} to ${both.alpha_high.toFixed(2)})`;
   const text = both ? `${both.items} texts were labelled by several: ${percent(both.percent)} agreement, Krippendorff’s alpha ${both.alpha.toFixed(2)}${range}${both.kappa === null ? "" : `, kappa ${both.kappa.toFixed(2)}`}.` : "No text was labelled by two yet.";
-  $("figures-place").replaceChildren(table, element("p", { textContent: text }));
+  $("figures-place").replaceChildren(table, element("p", { className: "spaced", textContent: text }));
 }));
 
 $("pause").addEventListener("click", () => guarded(async () => {
