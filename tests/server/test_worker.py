@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -140,17 +142,45 @@ def test_many_tickets_write_what_the_engine_alone_writes(start: Start, folder: P
             assert post.tokens(ticket, number) == alone(model, request)
 
 
+@pytest.mark.parametrize("repeats", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_one_request_amid_others_always_writes_the_same(
+    start: Start, repeats: int, temperature: float
+) -> None:
+    worker, _, post = start(slots=16, queue=5 * repeats)
+    chance = random.Random(1)
+    sampling = Sampling(temperature=temperature)
+    same = [Ticket([Request((40, 41), 12, sampling, seed=7)]) for _ in range(repeats)]
+    for ticket in same:
+        for _ in range(chance.randrange(3)):
+            prompt = [chance.randrange(1, 261) for _ in range(chance.randint(1, 20))]
+            worker.submit(Ticket([brief(chance.randrange(1000), prompt, n=chance.randint(1, 20))]))
+        worker.submit(ticket)
+    other = Ticket([Request((40, 41), 12, Sampling(), seed=8)])
+    worker.submit(other)
+    until(lambda: worker.load == 0, seconds=120)
+    written: dict[Ticket, list[int]] = {ticket: [] for ticket in (*same, other)}
+    for owner, happenings in post.came:
+        tokens = [each[1].id for each in happenings if isinstance(each, tuple) and isinstance(each[1], Token)]
+        written.setdefault(owner, []).extend(tokens)
+    assert len({tuple(written[ticket]) for ticket in same}) == 1
+    assert written[other] != written[same[0]], "another seed would be noticed"
+
+
 def test_a_short_request_that_comes_later_ends_first(start: Start, folder: Path) -> None:
     worker, _, post = start(slots=2)
-    long, short = Ticket([endless()]), Ticket([brief(5)])
+    five_hundred = dataclasses.replace(endless(), max_tokens=500)
+    long, short = Ticket([five_hundred]), Ticket([brief(5)])
     worker.submit(long)
     until(lambda: len(post.tokens(long)) >= 10)
     worker.submit(short)
     until(lambda: any(isinstance(each, tuple) and isinstance(each[1], Finish) for each in post.of(short)))
     assert worker.load == 1
-    worker.cancel(long)
-    until(lambda: worker.load == 0)
-    assert post.tokens(short) == alone(inkfish.load(folder, backend="reference"), brief(5))
+    assert len(post.tokens(long)) < 500
+    until(lambda: worker.load == 0, seconds=60)
+    model = inkfish.load(folder, backend="reference")
+    assert post.tokens(short) == alone(model, brief(5))
+    assert post.tokens(long) == alone(model, five_hundred)
 
 
 def test_a_cancelled_request_costs_at_most_one_more_step(start: Start) -> None:
