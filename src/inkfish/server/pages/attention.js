@@ -5,7 +5,7 @@ import { roving } from "./roving.js";
 
 const LONGEST = 128; // tokens that the server shows attention for
 
-function percent(weight) { return `${(100 * weight).toFixed(weight < 0.1 ? 1 : 0)} %`; }
+function percent(weight) { return `${(100 * weight).toFixed(weight < 0.1 ? 1 : 0)}\u00a0%`; }
 
 export class Attention {
   constructor(visible) {
