@@ -61,8 +61,9 @@ check: $(VENV)/.test ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.bench ## writing and training as ratios against peers: an hour; make bench QUICK=--quick a few minutes
+bench: $(VENV)/.bench ## writing, serving and training as ratios against peers: an hour; make bench QUICK=--quick a few minutes
 	$(BIN)/python benchmarks/decode.py $(QUICK) $(if $(LLAMA),--llama $(LLAMA)) --out build/bench
+	$(BIN)/python benchmarks/serving.py $(if $(LLAMA),--llama $(LLAMA)) --out build/bench
 	$(if $(QUICK),,$(BIN)/python benchmarks/training.py)
 
 soak: $(VENV)/.test ## half an hour of mixed load on the server: no 5xx, flat memory

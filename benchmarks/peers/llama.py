@@ -1,11 +1,12 @@
-r"""llama.cpp by its own programs: llama-bench, llama-batched-bench, llama-completion and llama-quantize.
+r"""llama.cpp by its own programs: llama-bench and others for writing, llama-server for `serving.py`.
 
 They come from llama.cpp's source, such as the one inside llama-cpp-python's sdist:
 
     pip download --no-deps --no-binary :all: llama-cpp-python && tar xf llama_cpp_python-*.tar.gz
     cmake -S llama_cpp_python-*/vendor/llama.cpp -B build -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
-        -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DBUILD_SHARED_LIBS=OFF
+        -DLLAMA_CURL=OFF -DLLAMA_BUILD_TESTS=OFF -DBUILD_SHARED_LIBS=OFF -DLLAMA_USE_PREBUILT_UI=OFF
     cmake --build build -j2 --target llama-bench llama-batched-bench llama-completion llama-quantize
+    cmake --build build -j2 --target llama-server
 
 GCC 12 drops the stores before `_tile_loadconfig(&tc)` in ggml-cpu/amx/mmq.cpp, and quantised models then
 crash on processors with AMX: put `__asm__ volatile("" :: "r"(&tc) : "memory");` before that line.
