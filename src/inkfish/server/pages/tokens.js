@@ -181,16 +181,28 @@ async function choose(token) {
   return true;
 }
 
+// The API gives a token's text. Parts of characters have the same text: they are told apart by how likely they are.
+async function idOf({ text, logprob }, ids) {
+  const model = $("model").value;
+  const same = (token) => token.text === text && Math.abs(token.logprob - logprob) < 1e-3;
+  const listed = likely.find(same);
+  if (listed) return listed.id;
+  const { tokens } = await post("/tokenize", { model, prompt: text });
+  if (tokens.length === 1) return tokens[0];
+  const more = (await post("/next", { model, top: 100, ...(ids.length ? { prompt: ids } : {}) })).tokens.find(same);
+  if (!more) throw new Error("an unlikely part of a character was drawn; take another seed, or draw again");
+  return more.id;
+}
+
 async function draw() {
   const ids = [...base, ...steps.map((step) => step.id)];
   const body = { model: $("model").value, prompt: ids.length ? ids : "", max_tokens: 1, seed: chosenSeed(), logprobs: 1, slide: true, min_tokens: 1, ...knobs.values() };
   const answer = await post("/v1/completions", body);
   const listed = answer.choices[0].logprobs;
   if (!listed.tokens.length) { stop(); tell(new Error("the text has come to its end")); return false; }
-  const known = likely.find((token) => token.text === listed.tokens[0]);
-  const found = known ? [] : (await post("/tokenize", { model: $("model").value, prompt: listed.tokens[0] })).tokens;
-  const drawn = { id: known?.id ?? found[0], text: listed.tokens[0], logprob: listed.token_logprobs[0] };
-  const row = [...$("candidates").children][likely.indexOf(known)];
+  const drawn = { text: listed.tokens[0], logprob: listed.token_logprobs[0] };
+  drawn.id = await idOf(drawn, ids);
+  const row = [...$("candidates").children][likely.findIndex((token) => token.id === drawn.id)];
   if (row) row.firstChild.classList.add("drawn");
   else $("candidates").append(bar(drawn, true));
   await pause();
