@@ -7,9 +7,10 @@ that row is left out. Both learn in float32 from the same random weights and the
 four responses of 24 tokens to each, the log-probabilities of policy and reference, a step on all responses
 for each epoch. Dropout and checkpointing are off, the reward costs nothing. Each is a process that waits
 while the other one works; a round is one batch of each in turn, after one to warm up, and the ratio is the
-median of the rounds' ratios. PPO's reward is a reward model of the same shape, its prompts all differ, and it
-reads its responses four times (Ziegler et al. 2019); its phases are writing, scoring (policy, reference,
-reward) and learning, by its own log. Starting, saving and the first batch are left out.
+median of the rounds' ratios; the one by CPU seconds holds on a busy machine too. PPO's reward is a reward
+model of the same shape, its prompts all differ, and it reads its responses four times (Ziegler et al. 2019);
+its phases are writing, scoring (policy, reference, reward) and learning, by its own log. Starting, saving and
+the first batch are left out.
 """
 
 from __future__ import annotations
@@ -42,17 +43,17 @@ PROMPT, RESPONSE, SAMPLES = 64, 24, 4
 PROMPTS = 256
 THREADS = os.cpu_count() or 1
 PPO_EPOCHS = 4
-began = 0.0
+began = (0.0, 0.0)
 
 
 def gate(queries: Sequence[str], responses: Sequence[str]) -> list[float]:
     """Tell how long the last batch took, wait to be asked for more, and return a letter's number."""
     global began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps([time.perf_counter() - began, peak]), flush=True)
+    print(json.dumps([time.perf_counter() - began[0], time.process_time() - began[1], peak]), flush=True)
     if not sys.stdin.readline():
         sys.exit()
-    began = time.perf_counter()
+    began = time.perf_counter(), time.process_time()
     return [float(text.count("e")) for text in responses]
 
 
@@ -128,7 +129,7 @@ class Process:
         self.answer()
 
     def answer(self) -> list[float]:
-        """Return what it says when it waits: seconds and bytes."""
+        """Return what it says when it waits: seconds by the clock and of CPU, bytes."""
         assert self.process.stdout is not None, "a pipe"
         for line in self.process.stdout:
             if line.startswith("["):
@@ -137,7 +138,7 @@ class Process:
         raise SystemExit(f"an engine has ended: {' '.join(self.log.read_text().splitlines()[-1:])}")
 
     def ask(self) -> list[float]:
-        """Let it learn from a batch and write the next; return seconds and bytes."""
+        """Let it learn from a batch and write the next; return seconds by the clock and of CPU, bytes."""
         assert self.process.stdin is not None, "a pipe"
         print(file=self.process.stdin, flush=True)
         return self.answer()
@@ -178,10 +179,12 @@ def race(folder: Path, options: argparse.Namespace) -> dict[str, list[float]]:
             engines[name].ask()
         for turn in range(options.rounds):
             for name, engine in engines.items():
-                seconds, peak = engine.ask()
+                seconds, cpu, peak = engine.ask()
                 found.setdefault(name, []).append(options.batch / seconds)
+                found.setdefault(f"{name}, CPU", []).append(options.batch / cpu)
                 found[f"{name}, bytes"] = [peak]
-                print(f"round {turn + 1}: {name} {options.batch / seconds:.2f} episodes/s", file=sys.stderr)
+                said = f"{options.batch / seconds:.2f} episodes/s, {cpu:.1f} s of CPU"
+                print(f"round {turn + 1}: {name} {said}", file=sys.stderr)
     finally:
         for engine in engines.values():
             engine.end()
@@ -213,8 +216,11 @@ def report(found: dict[str, Any], batch: int) -> None:
             memory = speeds[f"{name}, bytes"][0] / 2**30
             print(f"RLOO, {name}: {median(speeds[name]):.2f} episodes/s, {memory:.1f} GiB at most")
     if "TRL" in speeds:
-        ratios = [a / b for a, b in zip(speeds["inkfish"], speeds["TRL"], strict=True)]
-        print(f"{median(ratios):.2f} × TRL ({min(ratios):.2f} to {max(ratios):.2f}); goal 2")
+        for unit in ("", ", CPU"):
+            both = zip(speeds[f"inkfish{unit}"], speeds[f"TRL{unit}"], strict=True)
+            ratios = [a / b for a, b in both]
+            name = "by the seconds of CPU" if unit else "goal 2"
+            print(f"{median(ratios):.2f} × TRL ({min(ratios):.2f} to {max(ratios):.2f}); {name}")
     whole = [sum(phases.values()) for phases in found["ppo"]]
     shares = {
         name: median(p[name] / total for p, total in zip(found["ppo"], whole, strict=True))

@@ -28,6 +28,8 @@ def test_ratios_are_taken_within_rounds(benchmark: ModuleType, capsys: pytest.Ca
     speeds: dict[str, Any] = {
         "inkfish": [3.0, 2.0, 1.0],
         "TRL": [1.0, 1.0, 0.5],
+        "inkfish, CPU": [3.0, 3.0, 2.0],
+        "TRL, CPU": [1.0, 1.0, 1.0],
         "inkfish, bytes": [2**30],
         "TRL, bytes": [2**31],
     }
@@ -37,6 +39,7 @@ def test_ratios_are_taken_within_rounds(benchmark: ModuleType, capsys: pytest.Ca
         "RLOO, inkfish: 2.00 episodes/s, 1.0 GiB at most",
         "RLOO, TRL: 1.00 episodes/s, 2.0 GiB at most",
         "2.00 × TRL (2.00 to 3.00); goal 2",
+        "3.00 × TRL (2.00 to 3.00); by the seconds of CPU",
         "PPO: 2.00 episodes/s (write 12%, score 25%, learn 62%)",
     ]
     benchmark.report({"rloo": {k: v for k, v in speeds.items() if "TRL" not in k}, "ppo": phases}, 16)
