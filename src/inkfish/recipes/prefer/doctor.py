@@ -94,6 +94,7 @@ def stages(config: Config, folder: Path) -> dict[str, Callable[[], Any]]:
                     out=rewarded,
                     batch=8,
                     held_out=0.3,
+                    reference=32,
                     tokens=config.tokens,
                     save_every=1,
                     threads=config.threads,
