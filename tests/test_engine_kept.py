@@ -217,7 +217,7 @@ def test_without_memory_for_a_copy_the_prompt_is_read(
     assert [texts] == written(Engine(tiny_backend), Request([1, 2, 3, 9], 4))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8", "int4"])
 def test_bits_are_the_same_as_without(dtype: str) -> None:
     """150 requests with few stems, three at a time, with and without: every event but the news of reuse."""
     if not native.available():

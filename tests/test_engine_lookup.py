@@ -27,7 +27,7 @@ def make_tensors(config: ModelConfig) -> dict[str, np.ndarray[tuple[int, ...], n
     }
 
 
-@pytest.fixture(params=["reference", "float32", "bfloat16", "int8"])
+@pytest.fixture(params=["reference", "float32", "bfloat16", "int8", "int4"])
 def any_backend(request: pytest.FixtureRequest) -> Backend:
     if request.param == "reference":
         return reference.load(CONFIG, make_tensors(CONFIG))

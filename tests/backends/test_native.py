@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from inkfish.backends import Backend, TopBackend, native, reference
+from inkfish.backends.native.convert import Packed, pack
 from inkfish.config import ModelConfig
 from inkfish.errors import ModelError, SettingError
 from inkfish.sampling import History, Sampling, choose, choose_top, uniform
@@ -60,6 +62,13 @@ def random_weights(config: ModelConfig, seed: int = 0) -> Checkpoint:
 WEIGHTS = {name: random_weights(config) for name, config in SHAPES.items()}
 
 
+@functools.cache
+def packed(shape: str, dtype: str) -> Packed:
+    """Weights converted once for all tests: four bits take their time."""
+    weights = WEIGHTS[shape]
+    return pack(weights.config, weights.tensors, dtype)
+
+
 def some_ids(config: ModelConfig, count: int, seed: int = 1) -> list[int]:
     """Random ids."""
     return np.random.default_rng(seed).integers(0, config.vocab_size, count).tolist()
@@ -80,6 +89,42 @@ def rounded(weights: Checkpoint, dtype: str) -> Checkpoint:
         return np.round(tensor / scale) * scale
 
     return checkpoint(weights.config, {name: one(name, tensor) for name, tensor in weights.tensors.items()})
+
+
+def unpacked(blocks: NDArray[np.uint8], units: NDArray[np.float32], inputs: int) -> NDArray[np.float32]:
+    """A matrix (outputs × inputs) from its four-bit panels (panels, blocks, 1152), as `layout.h` tells it."""
+    matrix = np.zeros((len(blocks), 32, blocks.shape[1], 64))
+    for n in range(32):
+        for k in range(64):
+            pair = blocks[:, :, 128 + k // 8 * 128 + 4 * n + k % 4]
+            code = (pair >> 4 if k % 8 > 3 else pair & 15).astype(int) - 8
+            matrix[:, n, :, k] = code * blocks[:, :, k // 16 * 32 + n].view(np.int8)
+    values = matrix.reshape(len(blocks) * 32, -1) * units[:, None]
+    return values[:, :inputs].astype(np.float32)
+
+
+def four_bits_of(shape: str) -> Checkpoint:
+    """What the file in four bits holds, read by hand."""
+    weights, file = WEIGHTS[shape], packed(shape, "int4")
+    config, tensors = weights.config, dict(rounded(weights, "int8").tensors)
+    ends = [*file.offsets[1:].tolist(), file.data.size]
+    stored = [file.data[start:end] for start, end in zip(file.offsets.tolist(), ends, strict=True)]
+    at = 4  # after embedding, its scales and totals, positions
+    for i in range(config.n_layer):
+        for names in (("attn.c_attn", "attn.c_proj"), ("mlp.c_fc", "mlp.c_proj")):
+            at += 2  # the norm's weight and bias
+            for name in names:
+                inputs, outputs = weights.tensors[f"h.{i}.{name}.weight"].shape
+                panels = -(-outputs // 32)
+                size = panels * -(-inputs // 64) * 1152
+                matrix = unpacked(
+                    stored[at][:size].reshape(panels, -1, 1152),
+                    stored[at + 1].view(np.float32)[: panels * 32],
+                    inputs,
+                )
+                tensors[f"h.{i}.{name}.weight"] = matrix[:outputs].T
+                at += 4
+    return checkpoint(config, tensors)
 
 
 def everything(backend: Backend, ids: Sequence[int], segments: Sequence[int] | None = None) -> Logits:
@@ -105,7 +150,7 @@ def test_float32_equals_the_reference(isa: str, shape: str) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize(("dtype", "limit"), [("bfloat16", 0.01), ("int8", 0.03)])
+@pytest.mark.parametrize(("dtype", "limit"), [("bfloat16", 0.01), ("int8", 0.03), ("int4", 0.03)])
 def test_short_types_stay_near_the_reference_on_their_rounded_weights(
     dtype: str, limit: float, shape: str
 ) -> None:
@@ -113,8 +158,9 @@ def test_short_types_stay_near_the_reference_on_their_rounded_weights(
     weights = WEIGHTS[shape]
     config = weights.config
     ids, segments = some_ids(config, config.n_positions), some_ids(config, config.n_positions, 2)
-    want = everything(reference.load(config, rounded(weights, dtype).tensors), ids, segments)
-    got = everything(native.load(weights, dtype=dtype), ids, segments)
+    held = four_bits_of(shape) if dtype == "int4" else rounded(weights, dtype)
+    want = everything(reference.load(config, held.tensors), ids, segments)
+    got = everything(native.NativeBackend(packed(shape, dtype)), ids, segments)
     assert np.sqrt(np.mean((got - want) ** 2)) < limit * want.std()
 
 
@@ -125,7 +171,7 @@ def test_instruction_sets_give_equal_bits(shape: str, dtype: str) -> None:
     weights = WEIGHTS[shape]
     ids = some_ids(weights.config, weights.config.n_positions)
     fused = [isa for isa in ISAS if isa != "plain"]
-    logits = [everything(native.load(weights, dtype=dtype, isa=isa), ids) for isa in fused]
+    logits = [everything(native.NativeBackend(packed(shape, dtype), isa=isa), ids) for isa in fused]
     assert all(np.array_equal(one, logits[0]) for one in logits)
 
 
@@ -225,7 +271,7 @@ def test_every_way_to_feed_a_sequence_gives_the_same_bits(isa: str, dtype: str, 
     weights = WEIGHTS[shape]
     count = min(70, weights.config.n_positions)
     ids, segments = some_ids(weights.config, count), some_ids(weights.config, count, 2)
-    backend = native.load(weights, isa=isa, dtype=dtype, threads=2)
+    backend = native.NativeBackend(packed(shape, dtype), isa=isa, threads=2)
     want = in_one_call(backend, ids, segments)
     for way in WAYS:
         assert np.array_equal(way(backend, ids, segments), want), way.__name__
@@ -233,10 +279,9 @@ def test_every_way_to_feed_a_sequence_gives_the_same_bits(isa: str, dtype: str, 
 
 @pytest.mark.parametrize(("isa", "dtype"), KINDS)
 def test_bits_do_not_depend_on_the_number_of_threads(isa: str, dtype: str) -> None:
-    weights = WEIGHTS["odd"]
-    ids = some_ids(weights.config, 300)
+    ids, weights = some_ids(SHAPES["odd"], 300), packed("odd", dtype)
     logits = [
-        everything(native.load(weights, isa=isa, dtype=dtype, threads=threads), ids) for threads in (1, 2, 5)
+        everything(native.NativeBackend(weights, isa=isa, threads=threads), ids) for threads in (1, 2, 5)
     ]
     assert all(np.array_equal(one, logits[0]) for one in logits)
 
@@ -298,7 +343,7 @@ def text_under_traffic(backend: Any, rng: np.random.Generator, length: int) -> t
 @pytest.mark.parametrize("shape", ["tiny", pytest.param("wide", marks=pytest.mark.slow)])
 def test_a_thousand_repeats_give_one_text(shape: str, dtype: str) -> None:
     """Narrow models are computed by one thread, wide ones by both."""
-    backend = native.load(WEIGHTS[shape], dtype=dtype, threads=2)
+    backend = native.NativeBackend(packed(shape, dtype), threads=2)
     rng = np.random.default_rng(3)
     assert len({text_under_traffic(backend, rng, 20) for _ in range(1000)}) == 1
 
@@ -437,14 +482,20 @@ def test_an_instruction_set_that_is_not_here() -> None:
 
 
 def test_a_type_that_is_not_known() -> None:
-    with pytest.raises(SettingError, match="dtype is 'int7'; it must be one of float32, bfloat16, int8"):
+    with pytest.raises(
+        SettingError, match="dtype is 'int7'; it must be one of float32, bfloat16, int8, int4"
+    ):
         native.load(WEIGHTS["tiny"], dtype="int7")
 
 
-def test_layers_too_wide_for_int8() -> None:
-    config = ModelConfig(n_layer=1, n_head=1, n_embd=1, n_positions=1, vocab_size=1, n_inner=70_000)
-    with pytest.raises(SettingError, match="at most 65,536 inputs, this model has 70,000; use bfloat16"):
-        native.load(random_weights(config), dtype="int8")
+@pytest.mark.parametrize(("dtype", "most"), [("int8", 65_536), ("int4", 16_384)])
+def test_layers_too_wide(dtype: str, most: int) -> None:
+    config = ModelConfig(n_layer=1, n_head=1, n_embd=1, n_positions=1, vocab_size=1, n_inner=most + 1)
+    message = (
+        f"dtype {dtype} takes layers of at most {most:,} inputs, this model has {most + 1:,}; use bfloat16"
+    )
+    with pytest.raises(SettingError, match=message):
+        native.load(random_weights(config), dtype=dtype)
 
 
 def test_the_widest_layer_for_int8_does_not_overflow() -> None:

@@ -66,8 +66,10 @@ def test_export(inkfish: Inkfish, model: str, home: Path, format: str) -> None:
 
 
 @pytest.mark.skipif(not native.available(), reason="the native library was not built")
-def test_export_for_writing_alone(inkfish: Inkfish, model: str, tmp_path: Path) -> None:
-    done = inkfish("models", "export", model, "--format", "native", "--out", str(tmp_path / "quick"))
+@pytest.mark.parametrize("options", [[], ["--dtype", "int4"]])
+def test_export_for_writing_alone(inkfish: Inkfish, model: str, options: list[str], tmp_path: Path) -> None:
+    export = ["models", "export", model, "--format", "native", "--out", str(tmp_path / "quick")]
+    done = inkfish(*export, *options)
     assert done.code == 0
     assert (tmp_path / "quick" / "model.inkfish").is_file()
     assert inkfish("write", "a", "--model", str(tmp_path / "quick"), "--max-tokens", "2").code == 0
@@ -76,8 +78,9 @@ def test_export_for_writing_alone(inkfish: Inkfish, model: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("format", "dtype", "message"),
     [
-        ("native", "float16", "--dtype is float16; native export has float32, bfloat16 and int8"),
+        ("native", "float16", "--dtype is float16; native export has float32, bfloat16, int8 and int4"),
         ("gguf", "int8", "--dtype is int8; gguf stores floats, native has int8"),
+        ("hf", "int4", "--dtype is int4; hf stores floats, native has int4"),
     ],
 )
 def test_export_in_a_type_that_the_format_has_not(

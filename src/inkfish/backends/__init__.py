@@ -48,7 +48,7 @@ class Backend(Protocol):
 
     @property
     def dtype(self) -> str:
-        """The type that the weights are held in: "float32", "bfloat16", "float16" or "int8"."""
+        """The type that the weights are held in: "float32", "bfloat16", "float16", "int8" or "int4"."""
         ...
 
     def allocate(self) -> int:

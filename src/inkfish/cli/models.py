@@ -202,7 +202,7 @@ def export(
     *,
     format: Literal["hf", "gguf", "onnx", "openai", "native"],
     out: Path,
-    dtype: Literal["float32", "bfloat16", "float16", "int8"] | None = None,
+    dtype: Literal["float32", "bfloat16", "float16", "int8", "int4"] | None = None,
     base: str | None = None,
     shard_size: str = "5GB",
 ) -> None:
@@ -215,7 +215,7 @@ def export(
             for inkfish alone, ready to write with).
         out: The folder or file to write.
         dtype: How weights are stored; by default as they are (hf), float16 (gguf), float32 (onnx, openai),
-            int8 (native).
+            int8 (native, which has int4 too).
         base: The model that a LoRA adapter belongs to; the two are written merged.
         shard_size: Weights of one file (hf); a larger model is written to several, with an index.
     """
@@ -226,9 +226,11 @@ def export(
     if format in {"onnx", "openai"} and dtype not in {None, "float32"}:
         raise SettingError(f"dtype is {dtype}; {format} export has float32 only", param="dtype")
     if format == "native" and dtype == "float16":
-        raise SettingError("dtype is float16; native export has float32, bfloat16 and int8", param="dtype")
-    if format != "native" and dtype == "int8":
-        raise SettingError(f"dtype is int8; {format} stores floats, native has int8", param="dtype")
+        raise SettingError(
+            "dtype is float16; native export has float32, bfloat16, int8 and int4", param="dtype"
+        )
+    if format != "native" and dtype in {"int8", "int4"}:
+        raise SettingError(f"dtype is {dtype}; {format} stores floats, native has {dtype}", param="dtype")
     limit, folder = parse_size(shard_size), hub.find(model)
     checkpoint, tokenizer = opened(folder, None if base is None else hub.find(base))
     title = Path(model).resolve().name if "/" in model or model in {".", ".."} else model

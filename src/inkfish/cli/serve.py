@@ -92,7 +92,9 @@ class Running:
     """Folder of runs: each one in it is a model of its name."""
     labels: Annotated[Path, variable("LABELS")] = Path("labels.sqlite")
     """Label store of the Label page; made where it is missing, once somebody labels."""
-    dtype: Annotated[Literal["float32", "bfloat16", "float16", "int8"] | None, variable("DTYPE")] = None
+    dtype: Annotated[Literal["float32", "bfloat16", "float16", "int8", "int4"] | None, variable("DTYPE")] = (
+        None
+    )
     """Type that the weights are held in; by default what suits the machine."""
     backend: Annotated[Literal["native", "reference", "torch"] | None, variable("BACKEND")] = None
     """What computes; by default the best there is."""

@@ -37,11 +37,12 @@ def load(
 
     Args:
         name: "starter" (shipped with inkfish), a folder of a model or of a run, or a fetched model.
-        backend: "native" (float32, bfloat16, int8), "torch" (float32, bfloat16, float16; on a GPU if there is
-            one) or "reference" (float32, slow); None is native, or reference where native was not compiled,
-            with a `SlowBackendWarning`.
+        backend: "native" (float32, bfloat16, int8, int4), "torch" (float32, bfloat16, float16; on a GPU if
+            there is one) or "reference" (float32, slow); None is native, or reference where native was not
+            compiled, with a `SlowBackendWarning`.
         dtype: the type that the weights are held in; None or "auto" is the fastest that predicts nearly as
-            float32 does (`inkfish.generate.gate`). Use "float32" to measure with.
+            float32 does (`inkfish.generate.gate`). Use "float32" to measure with; "int4" is
+            taken only where it is asked for.
         threads: CPU threads of the native or the torch back end; None is one for each core.
         device: "cpu", "cuda" or another of torch's names, which implies the torch back end; "auto" is a GPU
             where torch finds one, else the CPU. None is the CPU, but for the torch back end like "auto".

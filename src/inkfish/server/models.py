@@ -20,7 +20,7 @@ __all__ = ["Entry", "How", "Models", "half_of_memory", "named"]
 
 FRESH = 1.0
 """Seconds for which a model's files are taken to be as they were when somebody last looked."""
-BYTES = {None: 4, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1}
+BYTES = {None: 4, "float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "int4": 1}
 
 
 @dataclass(frozen=True)

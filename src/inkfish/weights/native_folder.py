@@ -35,7 +35,7 @@ def write(checkpoint: Checkpoint, tokenizer: Saveable, target: Path, *, dtype: s
         checkpoint: the model.
         tokenizer: its vocabulary.
         target: the folder to make.
-        dtype: "float32", "bfloat16" or "int8".
+        dtype: "float32", "bfloat16", "int8" or "int4".
 
     Raises:
         SettingError: the type is not possible for the shape.

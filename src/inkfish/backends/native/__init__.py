@@ -1,4 +1,4 @@
-"""The fast back end on CPUs: GPT-2 in C++ in float32, bfloat16 or int8.
+"""The fast back end on CPUs: GPT-2 in C++ in float32, bfloat16, int8 or four bits.
 
 A sequence's logits are the same bits whatever else is in the batch, however its ids were split into calls,
 and with any number of threads: `kernels.h` says how. Between machines they agree to rounding.
@@ -75,7 +75,7 @@ def load(
 
     Args:
         checkpoint: shape and tensors.
-        dtype: what to hold the weights in: "float32", "bfloat16" or "int8".
+        dtype: what to hold the weights in: "float32", "bfloat16", "int8" or "int4".
         threads: how many to compute with, 1 to 256; None is one for each physical core.
         isa: the instruction set, "plain", "avx2", "avxvnni", "avx512" or "amx"; None is the best one here.
 

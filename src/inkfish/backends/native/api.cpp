@@ -14,8 +14,8 @@ namespace {
 // Hands out the tensors of a weight file in the order in which `convert.py` writes them.
 class Tensors {
  public:
-  Tensors(const std::byte* base, std::uint64_t size, const std::uint64_t* offsets, int count, Type type)
-      : base_(base), size_(size), offsets_(offsets), count_(count), type_(type) {}
+  Tensors(const std::byte* base, std::uint64_t size, const std::uint64_t* offsets, int count)
+      : base_(base), size_(size), offsets_(offsets), count_(count) {}
 
   template <class T>
   const T* take(std::size_t numbers) {
@@ -31,14 +31,15 @@ class Tensors {
     return {weight, take<float>(padded)};
   }
 
-  Matrix matrix(int outputs, int inputs, bool bias) {
+  Matrix matrix(Type type, int outputs, int inputs, bool bias) {
     Matrix m;
+    m.type = type;
     m.outputs = outputs;
     m.inputs = inputs;
-    m.steps = steps_for(type_, inputs);
+    m.steps = steps_for(type, inputs);
     const std::size_t padded = round_up(outputs, kPanel);
     m.panels = take<std::byte>(m.panel_count() * m.panel_bytes());
-    if (type_ == Type::int8) {
+    if (computed(type) == Type::int8) {
       m.scales = take<float>(padded);
       m.totals = take<std::int32_t>(padded);
     }
@@ -59,7 +60,6 @@ class Tensors {
   std::uint64_t size_;
   const std::uint64_t* offsets_;
   int count_, next_ = 0;
-  Type type_;
   bool ok_ = true;
 };
 
@@ -97,18 +97,18 @@ INKFISH_API int inkfish_open(const InkfishWeights* w, int threads, int isa, Mode
   return guarded([&] {
     const Type type = Type(w->type);
     const Shape shape = {w->layers, w->heads, w->channels, w->positions, w->vocabulary, w->inner, w->epsilon};
-    Tensors tensors(w->base, w->size, w->offsets, w->count, type);
+    Tensors tensors(w->base, w->size, w->offsets, w->count);
     Weights weights;
-    weights.embedding = tensors.matrix(shape.vocabulary, shape.channels, false);
+    weights.embedding = tensors.matrix(computed(type), shape.vocabulary, shape.channels, false);
     weights.positions = tensors.take<float>(std::size_t(shape.positions) * shape.channels);
     for (int i = 0; i < shape.layers; ++i) {
       Block block;
       block.before_attention = tensors.norm(shape.channels);
-      block.attention = tensors.matrix(3 * shape.channels, shape.channels, true);
-      block.projection = tensors.matrix(shape.channels, shape.channels, true);
+      block.attention = tensors.matrix(type, 3 * shape.channels, shape.channels, true);
+      block.projection = tensors.matrix(type, shape.channels, shape.channels, true);
       block.before_mlp = tensors.norm(shape.channels);
-      block.expansion = tensors.matrix(shape.inner, shape.channels, true);
-      block.contraction = tensors.matrix(shape.channels, shape.inner, true);
+      block.expansion = tensors.matrix(type, shape.inner, shape.channels, true);
+      block.contraction = tensors.matrix(type, shape.channels, shape.inner, true);
       weights.blocks.push_back(block);
     }
     weights.last = tensors.norm(shape.channels);

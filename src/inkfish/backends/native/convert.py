@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from numpy.typing import NDArray
 from inkfish.backends.native.binding import library
 from inkfish.config import ModelConfig
 from inkfish.errors import ModelError, SettingError
+
+if TYPE_CHECKING:
+    from inkfish.backends.native.four_bits import Codes
 
 __all__ = ["DTYPES", "Packed", "pack", "read", "tensor_sizes", "write"]
 
@@ -35,14 +38,20 @@ Bytes = NDArray[np.uint8]
 LAYOUT = 1
 """The version of layout and header: change it with `layout.h`."""
 MAGIC = b"inkfish" + bytes([LAYOUT])
-DTYPES = ("float32", "bfloat16", "int8")
+DTYPES = ("float32", "bfloat16", "int8", "int4")
 """Types that weights can be held in, in the order of `Type` in `layout.h`."""
-GROUP = {"float32": 1, "bfloat16": 2, "int8": 4}
+GROUP = {"float32": 1, "bfloat16": 2, "int8": 4, "int4": 4}
 PANEL = 32
 STEP_ALIGN = 16
 ALIGN = 64
 PAGE = 4096
+STEP_BYTES = 4 * PANEL
+BLOCK_BYTES = 4 * PANEL + STEP_ALIGN // 2 * STEP_BYTES
+LOWEST = -8
+"""The lowest code of four bits; each is stored as its distance from it."""
 MAX_INT8_INPUTS = 65_536
+MOST_INPUTS = {"int8": MAX_INT8_INPUTS, "int4": 16_384}
+"""Widest layers: sums must fit 32 bits; and finding codes takes the square."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,11 @@ class Packed:
 def round_up(n: int, multiple: int) -> int:
     """Return the first multiple that is not below n."""
     return -(-n // multiple) * multiple
+
+
+def head(dtype: str) -> str:
+    """Return the type of the token embedding, which is also the head, beside linear layers of a type."""
+    return "int8" if dtype == "int4" else dtype
 
 
 def padded(vector: NDArray[Any]) -> NDArray[Any]:
@@ -100,6 +114,20 @@ def matrix_parts(matrix: NDArray[np.float32], dtype: str) -> Iterator[NDArray[An
         yield to_panels(to_bfloat16(matrix) if dtype == "bfloat16" else matrix, dtype)
 
 
+def four_bit_parts(found: Codes) -> Iterator[NDArray[Any]]:
+    """Yield a matrix in four bits as tensors: panels of blocks, and the unit and sum of each output."""
+    steps = to_panels(found.codes - LOWEST, "int4").astype(np.uint8)  # (panels, steps, 32, 4), from 0 to 15
+    pairs = steps.reshape(len(steps), -1, STEP_ALIGN // 2, 2, STEP_BYTES)
+    codes = pairs[:, :, :, 0] | pairs[:, :, :, 1] << 4  # (panels, blocks, 8, 128)
+    factors = np.zeros((len(steps) * PANEL, found.factors.shape[1]), np.int8)
+    factors[: len(found.factors)] = found.factors
+    grouped = factors.reshape(len(steps), PANEL, -1, 4).transpose(0, 2, 3, 1)  # (panels, blocks, 4, 32)
+    size = len(steps), codes.shape[1], -1
+    yield np.concatenate([grouped.reshape(size).view(np.uint8), codes.reshape(size)], 2)
+    yield padded(found.units)
+    yield padded(found.values().sum(1, dtype=np.int32))
+
+
 def parts(config: ModelConfig, tensors: Tensors, dtype: str) -> Iterator[NDArray[Any]]:
     """Yield every tensor in the order in which `inkfish_open` takes them."""
 
@@ -110,14 +138,23 @@ def parts(config: ModelConfig, tensors: Tensors, dtype: str) -> Iterator[NDArray
         return tensor
 
     def linear(name: str) -> Iterator[NDArray[Any]]:
-        yield from matrix_parts(get(f"{name}.weight").T, dtype)
+        matrix = get(f"{name}.weight")
+        if dtype == "int4":
+            yield from four_bit_parts(four_bits.quantise(matrix, next(moments)))
+        else:
+            yield from matrix_parts(matrix.T, dtype)
         yield padded(get(f"{name}.bias"))
 
     def norm(name: str) -> Iterator[NDArray[Any]]:
         yield padded(get(f"{name}.weight"))
         yield padded(get(f"{name}.bias"))
 
-    yield from matrix_parts(get("wte.weight"), dtype)
+    if dtype == "int4":
+        from inkfish.backends.native import four_bits  # here: few need it
+
+        exact = {name: get(name) for name in config.tensor_shapes()}
+        moments = four_bits.moments(config, exact, four_bits.draw(config, exact))
+    yield from matrix_parts(get("wte.weight"), head(dtype))
     yield get("wpe.weight")
     for i in range(config.n_layer):
         yield from norm(f"h.{i}.ln_1")
@@ -134,10 +171,9 @@ def check_dtype(config: ModelConfig, dtype: str) -> None:
     if dtype not in DTYPES:
         raise SettingError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}", param="dtype")
     widest = max(config.n_embd, config.inner_size)
-    if dtype == "int8" and widest > MAX_INT8_INPUTS:
+    if widest > (most := MOST_INPUTS.get(dtype, widest)):
         raise SettingError(
-            f"dtype int8 takes layers of at most {MAX_INT8_INPUTS:,} inputs, this model has {widest:,}; "
-            f"use bfloat16",
+            f"dtype {dtype} takes layers of at most {most:,} inputs, this model has {widest:,}; use bfloat16",
             param="dtype",
         )
 
@@ -182,7 +218,7 @@ def write(path: Path, config: ModelConfig, tensors: Tensors, *, dtype: str, sour
         path: the file; it is replaced if there is one.
         config: the model's shape.
         tensors: named as `ModelConfig.tensor_shapes()`, any float type.
-        dtype: "float32", "bfloat16" or "int8".
+        dtype: "float32", "bfloat16", "int8" or "int4".
         source: kept in the header, to tell later whether the file still fits what it was made from.
 
     Raises:
@@ -232,10 +268,11 @@ def write_to(file: BinaryIO, config: ModelConfig, tensors: Tensors, dtype: str, 
 def tensor_sizes(config: ModelConfig, dtype: str) -> Iterator[int]:
     """Yield the bytes of every tensor, in the order of `parts`."""
 
-    def matrix(outputs: int, inputs: int) -> Iterator[int]:
+    def matrix(outputs: int, inputs: int, dtype: str = dtype) -> Iterator[int]:
         rows = round_up(outputs, PANEL)
-        yield rows * round_up(-(-inputs // GROUP[dtype]), STEP_ALIGN) * 4
-        if dtype == "int8":
+        blocks = -(-inputs // (GROUP[dtype] * STEP_ALIGN))
+        yield rows // PANEL * blocks * (BLOCK_BYTES if dtype == "int4" else STEP_ALIGN * STEP_BYTES)
+        if head(dtype) == "int8":
             yield from (rows * 4, rows * 4)
 
     def linear(outputs: int, inputs: int) -> Iterator[int]:
@@ -244,7 +281,7 @@ def tensor_sizes(config: ModelConfig, dtype: str) -> Iterator[int]:
 
     c, inner = config.n_embd, config.inner_size
     norm = [round_up(c, PANEL) * 4] * 2
-    yield from matrix(config.vocab_size, c)
+    yield from matrix(config.vocab_size, c, head(dtype))
     yield config.n_positions * c * 4
     for _ in range(config.n_layer):
         yield from norm

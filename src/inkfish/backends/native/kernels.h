@@ -8,6 +8,7 @@
 //             the odd ones, each from zero; then sum += even + odd. It is what the AMX instruction TDPBF16PS does
 //             (Intel SDM), subnormal numbers taken as zero.
 //   int8      exact integer sums, in any order.
+//   int4      the same: its weights are int8 values, kept in half the room.
 // Blocking over inputs is free to differ, because partial sums are stored and taken up again.
 #pragma once
 
@@ -25,7 +26,7 @@ struct Epilogue {
   const float* row_scales = nullptr;    // int8: the operand's scale of each row
 };
 
-// sums[r * 32 + n] = (first ? 0 : itself) + sum over `steps` steps of x · panel. float32 or, for int8, int32 sums.
+// sums[r * 32 + n] = (first ? 0 : itself) + sum over `steps` steps of x · panel. float32 or, for int8 and int4, int32.
 using Accumulate = void (*)(const std::byte* panel, const std::byte* x, std::size_t x_stride, int rows, int steps,
                             bool first, void* sums);
 
@@ -34,7 +35,10 @@ struct Kernels {
   unsigned (*begin)();
   void (*end)(unsigned saved);
 
-  Accumulate accumulate[3];  // by Type
+  Accumulate accumulate[4];  // by Type
+
+  // Write steps of an int4 panel as those of an int8 panel.
+  void (*unpack)(const std::byte* panel, int steps, std::byte* out);
 
   // Encode n floats as an operand row of `steps` steps; returns the row's scale (1 unless int8).
   float (*encode[3])(const float* x, int n, int steps, std::byte* out);

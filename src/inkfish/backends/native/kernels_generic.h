@@ -10,8 +10,11 @@ namespace {
 
 using inkfish::Epilogue;
 using inkfish::Finish;
+using inkfish::kBlockBytes;
 using inkfish::Kernels;
 using inkfish::kPanel;
+using inkfish::kScaleBytes;
+using inkfish::kScaleSteps;
 using inkfish::kStepAlign;
 using inkfish::kStepBytes;
 using inkfish::Matrix;
@@ -160,6 +163,58 @@ struct Pairs {
   }
 };
 
+// int4: sums of their own for the codes that share a scale.
+struct Codes {
+  using Sum = std::int32_t;
+
+  template <int R>
+  static inline void tile(const std::byte* panel, const std::byte* x, std::size_t x_stride, int steps, bool first,
+                          Sum* sums) {
+    i32x16 c[R][2];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      c[r][0] = first ? izero() : iload(sums + r * kPanel);
+      c[r][1] = first ? izero() : iload(sums + r * kPanel + 16);
+    }
+    for (int start = 0; start < steps; start += kStepAlign, panel += kBlockBytes) {
+      prefetch(panel + kAhead);
+      prefetch(panel + kAhead + 64);
+      const std::byte* pair = panel + kScaleBytes;  // of steps
+      for (int group = 0; group < kStepAlign / kScaleSteps; ++group) {
+        i32x16 part[R][2];
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) part[r][0] = part[r][1] = izero();
+#pragma GCC unroll 2
+        for (int i = 0; i < kScaleSteps; i += 2, pair += kStepBytes) {
+          prefetch(pair + kAhead);
+          prefetch(pair + kAhead + 64);
+          const i32x16 w0 = iload(pair), w1 = iload(pair + 64);
+          const std::byte* step = x + 4 * (start + group * kScaleSteps + i);
+#pragma GCC unroll 16
+          for (int r = 0; r < R; ++r) {
+            const i32x16 a = iset(read<std::int32_t>(step + r * x_stride));
+            const i32x16 b = iset(read<std::int32_t>(step + r * x_stride + 4));
+            part[r][0] = dot(b, upper_codes(w0), dot(a, lower_codes(w0), part[r][0]));
+            part[r][1] = dot(b, upper_codes(w1), dot(a, lower_codes(w1), part[r][1]));
+          }
+        }
+        const std::byte* scales = panel + group * kPanel;
+        const i32x16 scale0 = iload_bytes(scales), scale1 = iload_bytes(scales + 16);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          c[r][0] = iadd(c[r][0], imul(part[r][0], scale0));
+          c[r][1] = iadd(c[r][1], imul(part[r][1], scale1));
+        }
+      }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      istore(sums + r * kPanel, c[r][0]);
+      istore(sums + r * kPanel + 16, c[r][1]);
+    }
+  }
+};
+
 // The rows that are left over after whole tiles: fewer than R + 1.
 template <class T, int R>
 inline void last_tile(const std::byte* panel, const std::byte* x, std::size_t x_stride, int rows, int steps, bool first,
@@ -176,6 +231,22 @@ void accumulate(const std::byte* panel, const std::byte* x, std::size_t x_stride
     T::template tile<R>(panel, x, x_stride, steps, first, sums);
   }
   if (rows > 0) last_tile<T, R>(panel, x, x_stride, rows, steps, first, sums);
+}
+
+void unpack(const std::byte* panel, int steps, std::byte* out) {
+  for (int start = 0; start < steps; start += kStepAlign, panel += kBlockBytes) {
+    const std::byte* pair = panel + kScaleBytes;
+    for (int s = 0; s < kStepAlign; s += 2, pair += kStepBytes, out += 2 * kStepBytes) {
+      prefetch(pair + kAhead);
+      prefetch(pair + kAhead + 64);
+      for (int half = 0; half < 2; ++half) {
+        const i32x16 scale = iload_bytes(panel + s / kScaleSteps * kPanel + half * 16);
+        const i32x16 both = iload(pair + half * 64);
+        istore(out + half * 64, scale_bytes(lower_codes(both), scale));
+        istore(out + kStepBytes + half * 64, scale_bytes(upper_codes(both), scale));
+      }
+    }
+  }
 }
 
 // ------------------------------------------------------------------------------------------------------------ operands
@@ -320,7 +391,9 @@ void end(unsigned saved) { restore_subnormals(saved); }
 constexpr Kernels kKernels = {
     .begin = begin,
     .end = end,
-    .accumulate = {accumulate<Chain<Float32>, kRows>, accumulate<Pairs, kRowsBfloat16>, accumulate<Chain<Int8>, kRows>},
+    .accumulate = {accumulate<Chain<Float32>, kRows>, accumulate<Pairs, kRowsBfloat16>, accumulate<Chain<Int8>, kRows>,
+                   accumulate<Codes, kRowsBfloat16>},
+    .unpack = unpack,
     .encode = {encode_float32, encode_bfloat16, encode_int8},
     .normalise = normalise,
     .finish = finish,

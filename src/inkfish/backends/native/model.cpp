@@ -12,8 +12,8 @@
 namespace inkfish {
 namespace {
 
-constexpr int kStepBlock = 512;    // steps of a panel (64 KiB) that many rows go through before the next ones
 constexpr int kFewRows = 16;       // with fewer, a panel is read once and there is nothing to block
+constexpr int kUnpackRows = 4;     // from as many on, int4 weights are turned into int8 ones first
 constexpr int kSplitRows = 128;    // rows of a task where there are too few panels to share out
 constexpr std::size_t kAloneBytes = 1 << 15;  // rows × weights of a layer's c_fc below which one thread is faster
 constexpr int kClaimBytes = 1 << 17;  // of weights at a time, so that threads meet rarely and each reads a long run
@@ -23,7 +23,8 @@ PageLayout page_layout(const Shape& shape, Type type) {
 }
 
 // One input of one output, as float32.
-float weight(const Matrix& matrix, Type type, int output, int input) {
+float weight(const Matrix& matrix, int output, int input) {
+  const Type type = matrix.type;
   const int g = group(type);
   const std::byte* p = matrix.panels + output / kPanel * matrix.panel_bytes() +
                        std::size_t(input / g) * kStepBytes + output % kPanel * 4 +
@@ -212,10 +213,10 @@ void Model::embed(const Chunk& chunk, int row, float* out) const {
   while (row >= piece->row + piece->count) ++piece;
   const float* position = weights_.positions + std::size_t(piece->start + row - piece->row) * shape_.channels;
   for (int i = 0; i < shape_.channels; ++i) {
-    out[i] = weight(weights_.embedding, type_, chunk.ids[row], i) + position[i];
+    out[i] = weight(weights_.embedding, chunk.ids[row], i) + position[i];
   }
   if (!chunk.segments || chunk.segments[row] < 0) return;
-  for (int i = 0; i < shape_.channels; ++i) out[i] += weight(weights_.embedding, type_, chunk.segments[row], i);
+  for (int i = 0; i < shape_.channels; ++i) out[i] += weight(weights_.embedding, chunk.segments[row], i);
 }
 
 // Make rows the operand, after a layer norm if there is one.
@@ -231,7 +232,7 @@ void Model::encode(const float* source, std::size_t stride, int rows, int n, con
         x = normal;
       }
       std::byte* out = w.operand.bytes() + std::size_t(row) * steps * 4;
-      w.scales.floats()[row] = kernels_.encode[int(type_)](x, n, steps, out);
+      w.scales.floats()[row] = kernels_.encode[int(computed(type_))](x, n, steps, out);
     }
   });
 }
@@ -243,18 +244,24 @@ void Model::linear(const Matrix& matrix, int rows, Finish finish, float* out, st
   const int blocks = (rows + height - 1) / height, tasks = panels * blocks;
   const int share = std::max(1, tasks / (4 * pool_.size()));
   const int batch = std::min(share, std::max(1, int(kClaimBytes / matrix.panel_bytes())));
-  const int depth = height <= kFewRows ? matrix.steps : kStepBlock;
+  const bool unpack = matrix.type == Type::int4 && height >= kUnpackRows;
+  const int depth = height <= kFewRows && !unpack ? matrix.steps : kStepBlock;
   const std::size_t stride = std::size_t(matrix.steps) * 4;
 
   const auto task = [&](int panel, int row, int count, int thread) {
     void* sums = work_->scratch[thread].sums.bytes();
     for (int s = 0; s < matrix.steps; s += depth) {
-      kernels_.accumulate[int(type_)](matrix.panels + panel * matrix.panel_bytes() + std::size_t(s) * kStepBytes,
-                                      work_->operand.bytes() + row * stride + 4 * s, stride, count,
-                                      std::min(depth, matrix.steps - s), s == 0, sums);
+      const int steps = std::min(depth, matrix.steps - s);
+      const std::byte* weights = matrix.panels + panel * matrix.panel_bytes() + matrix.bytes(s);
+      if (unpack) {
+        kernels_.unpack(weights, steps, work_->scratch[thread].unpacked.bytes());
+        weights = work_->scratch[thread].unpacked.bytes();
+      }
+      kernels_.accumulate[int(unpack ? Type::int8 : matrix.type)](
+          weights, work_->operand.bytes() + row * stride + 4 * s, stride, count, steps, s == 0, sums);
     }
     const Epilogue epilogue = {finish, out + row * out_stride, out_stride, work_->scales.floats() + row};
-    kernels_.finish(type_, sums, count, matrix, panel * kPanel, epilogue);
+    kernels_.finish(computed(matrix.type), sums, count, matrix, panel * kPanel, epilogue);
   };
   pool_.share((tasks + batch - 1) / batch, alone_, [&](int item, int thread) {
     for (int i = item * batch; i < std::min(item * batch + batch, tasks); ++i) {

@@ -120,6 +120,30 @@ inline __m256i dot_half(__m256i x, __m256i w, __m256i c) {
 #endif
 inline i32x16 dot(i32x16 x, i32x16 w, i32x16 c) { return {dot_half(x.a, w.a, c.a), dot_half(x.b, w.b, c.b)}; }
 
+// 64 codes of four bits: those in the lower and in the upper halves of 64 bytes.
+inline __m256i half_codes(__m256i x) {
+  return _mm256_sub_epi8(_mm256_and_si256(x, _mm256_set1_epi8(0x0f)), _mm256_set1_epi8(8));
+}
+inline i32x16 lower_codes(i32x16 x) { return {half_codes(x.a), half_codes(x.b)}; }
+inline i32x16 upper_codes(i32x16 x) {
+  return {half_codes(_mm256_srli_epi16(x.a, 4)), half_codes(_mm256_srli_epi16(x.b, 4))};
+}
+
+// 16 signed bytes, one for each lane.
+inline i32x16 iload_bytes(const std::byte* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return {_mm256_cvtepi8_epi32(bytes), _mm256_cvtepi8_epi32(_mm_srli_si128(bytes, 8))};
+}
+
+// Each of a lane's four bytes times the lane's factor; what does not fit a byte is cut off.
+inline __m256i scale_half(__m256i x, __m256i factor) {
+  const __m256i lower = _mm256_set1_epi16(0x00ff);
+  const __m256i pairs = _mm256_blend_epi16(factor, _mm256_slli_epi32(factor, 16), 0xaa);
+  const __m256i even = _mm256_and_si256(_mm256_mullo_epi16(x, pairs), lower);
+  return _mm256_or_si256(even, _mm256_mullo_epi16(_mm256_andnot_si256(lower, x), pairs));
+}
+inline i32x16 scale_bytes(i32x16 x, i32x16 factor) { return {scale_half(x.a, factor.a), scale_half(x.b, factor.b)}; }
+
 inline unsigned flush_subnormals() {
   const unsigned saved = _mm_getcsr();
   _mm_setcsr(saved | 0x8040u);  // flush to zero, and take subnormals as zero, as AMX does

@@ -77,6 +77,26 @@ inline void store_int8(std::byte* p, i32x16 x) {
 // c += the dot product of four int8 weights with four activations, lane by lane.
 inline i32x16 dot(i32x16 x, i32x16 w, i32x16 c) { return _mm512_dpbusd_epi32(c, x, w); }
 
+// 64 codes of four bits: those in the lower and in the upper halves of 64 bytes.
+inline i32x16 codes(i32x16 x) {
+  return _mm512_sub_epi8(_mm512_and_si512(x, _mm512_set1_epi8(0x0f)), _mm512_set1_epi8(8));
+}
+inline i32x16 lower_codes(i32x16 x) { return codes(x); }
+inline i32x16 upper_codes(i32x16 x) { return codes(_mm512_srli_epi16(x, 4)); }
+
+// 16 signed bytes, one for each lane.
+inline i32x16 iload_bytes(const std::byte* p) {
+  return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+
+// Each of a lane's four bytes times the lane's factor; what does not fit a byte is cut off.
+inline i32x16 scale_bytes(i32x16 x, i32x16 factor) {
+  const __m512i lower = _mm512_set1_epi16(0x00ff);
+  const __m512i pairs = _mm512_mask_blend_epi16(0xaaaaaaaau, factor, _mm512_slli_epi32(factor, 16));
+  const __m512i even = _mm512_and_si512(_mm512_mullo_epi16(x, pairs), lower);
+  return _mm512_or_si512(even, _mm512_mullo_epi16(_mm512_andnot_si512(lower, x), pairs));
+}
+
 inline unsigned flush_subnormals() {
   const unsigned saved = _mm_getcsr();
   _mm_setcsr(saved | 0x8040u);  // flush to zero, and take subnormals as zero, as AMX does

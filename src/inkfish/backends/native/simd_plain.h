@@ -109,6 +109,25 @@ inline i32x16 dot(i32x16 x, i32x16 w, i32x16 c) {
   return iadd(c, (shift_left(x, 24) >> 24) * (shift_left(w, 24) >> 24));
 }
 
+// 64 codes of four bits: those in the lower and in the upper halves of 64 bytes.
+typedef signed char i8x64 __attribute__((vector_size(64)));
+inline i32x16 lower_codes(i32x16 x) { return (i32x16)((i8x64)(x & 0x0f0f0f0f) - 8); }
+inline i32x16 upper_codes(i32x16 x) { return lower_codes(x >> 4); }
+
+// 16 signed bytes, one for each lane.
+inline i32x16 iload_bytes(const std::byte* p) {
+  i32x16 x;
+  for (int i = 0; i < 16; ++i) x[i] = std::int8_t(p[i]);
+  return x;
+}
+
+// Each of a lane's four bytes times the lane's factor; what does not fit a byte is cut off.
+inline i32x16 scale_bytes(i32x16 x, i32x16 factor) {
+  constexpr std::uint32_t kEven = 0x00ff00ffu;
+  const u32x16 bytes = (u32x16)x, times = (u32x16)factor & 0xffu;  // so that no product reaches the one above it
+  return (i32x16)((((bytes & kEven) * times) & kEven) | ((((bytes >> 8) & kEven) * times & kEven) << 8));
+}
+
 inline unsigned flush_subnormals() { return 0; }
 inline void restore_subnormals(unsigned) {}
 inline void prefetch(const void* p) { __builtin_prefetch(p); }

@@ -26,6 +26,7 @@ void Workspace::grow(const Shape& shape, Type type, const PageLayout& layout, in
     mine.row.grow(std::max(x_stride, std::size_t(round_up(shape.head_size(), kPanel))) * 4);
     mine.operand.grow(std::size_t(layout.key_steps()) * 4);
     mine.sums.grow(tall * kPanel * 4);
+    if (type == Type::int4) mine.unpacked.grow(std::size_t(kStepBlock) * kStepBytes);
     mine.query.grow(block * layout.key_steps() * 4);
     mine.scores.grow(block * padded * 4);
     mine.weights.grow(block * padded * bytes_per_value(layout.type));

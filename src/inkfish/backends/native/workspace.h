@@ -9,6 +9,7 @@
 namespace inkfish {
 
 constexpr int kChunkRows = 256;     // rows that go through the layers together
+constexpr int kStepBlock = 512;     // steps of a panel (64 KiB) that many rows go through before the next ones
 constexpr int kAttentionRows = 32;  // query rows of one attention task: two AMX tiles
 
 // New positions of one slot, within a chunk.
@@ -53,6 +54,7 @@ struct Scratch {
   Buffer row;      // a row, normalised or of one head
   Buffer operand;  // a key or value as an operand
   Buffer sums;     // kChunkRows × 32
+  Buffer unpacked;  // int4: kStepBlock steps as int8
   Buffer query, scores, weights;  // attention: operands of the queries, scores, operands of the weights
 };
 
