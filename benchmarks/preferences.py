@@ -203,28 +203,32 @@ def ppo(folder: Path, options: argparse.Namespace) -> list[dict[str, float]]:
         lr=1e-7,
         out=folder / "ppo",
     )
-    optimize.run(config)
+    if optimize.run(config).stopped is not None:
+        raise SystemExit("stopped")
     records = read_metrics(config.out / "metrics.jsonl")[1:]
     return [{name: r[f"seconds/{name}"] for name in ("write", "score", "learn")} for r in records]
 
 
-def report(found: dict[str, Any], batch: int) -> None:
-    """Print what was measured."""
-    speeds = found["rloo"]
+def report_rloo(speeds: dict[str, list[float]]) -> None:
+    """Print what the race gave."""
     for name in ("inkfish", "TRL"):
         if name in speeds:
             memory = speeds[f"{name}, bytes"][0] / 2**30
             print(f"RLOO, {name}: {median(speeds[name]):.2f} episodes/s, {memory:.1f} GiB at most")
-    if "TRL" in speeds:
-        for unit in ("", ", CPU"):
-            both = zip(speeds[f"inkfish{unit}"], speeds[f"TRL{unit}"], strict=True)
-            ratios = [a / b for a, b in both]
-            name = "by the seconds of CPU" if unit else "goal 2"
-            print(f"{median(ratios):.2f} × TRL ({min(ratios):.2f} to {max(ratios):.2f}); {name}")
-    whole = [sum(phases.values()) for phases in found["ppo"]]
+    if "TRL" not in speeds:
+        return
+    for unit in ("", ", CPU"):
+        both = zip(speeds[f"inkfish{unit}"], speeds[f"TRL{unit}"], strict=True)
+        ratios = [a / b for a, b in both]
+        name = "by the seconds of CPU" if unit else "goal 2"
+        print(f"{median(ratios):.2f} × TRL ({min(ratios):.2f} to {max(ratios):.2f}); {name}", flush=True)
+
+
+def report_ppo(updates: Sequence[dict[str, float]], batch: int) -> None:
+    """Print speed and shares of PPO's phases."""
+    whole = [sum(phases.values()) for phases in updates]
     shares = {
-        name: median(p[name] / total for p, total in zip(found["ppo"], whole, strict=True))
-        for name in found["ppo"][0]
+        name: median(p[name] / total for p, total in zip(updates, whole, strict=True)) for name in updates[0]
     }
     said = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
     print(f"PPO: {batch / median(whole):.2f} episodes/s ({said})")
@@ -252,10 +256,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         prepare(folder, config)
-        found = {"shape": options.shape, "batch": options.batch, "epochs": options.epochs}
-        found |= {"threads": THREADS, "rloo": race(folder, options), "ppo": ppo(folder, options)}
-    print(f"{options.shape}, batch {options.batch}, {options.epochs} epochs of RLOO, {THREADS} threads")
-    report(found, options.batch)
+        print(f"{options.shape}, batch {options.batch}, {options.epochs} epochs of RLOO, {THREADS} threads")
+        speeds = race(folder, options)
+        report_rloo(speeds)
+        updates = ppo(folder, options)
+        report_ppo(updates, options.batch)
+    found = {"shape": options.shape, "batch": options.batch, "epochs": options.epochs, "threads": THREADS}
+    found |= {"rloo": speeds, "ppo": updates}
     if options.out:
         options.out.write_text(json.dumps(found, indent=1) + "\n")
 
