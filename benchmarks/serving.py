@@ -10,7 +10,9 @@ likeliest, as streams. The weights are random, of the released model's shape, an
 trained ones; nobody stops early, and a stream that does not have exactly its tokens, one reason and a text
 stops the run. Peers are llama.cpp's llama-server (`peers/llama.py` says where it comes from) and
 `transformers serve` of this environment; what is missing is named and left out. The starter is served by the
-same process as 124M. Results go to SERVING.json and SERVING.md in --out.
+same process as 124M. Besides, the CPU seconds that a server takes for 1,000 tokens, which a machine that is
+busy with other things leaves alone (with one thread: two wait for each other, some by spinning). Results go
+to SERVING.json and SERVING.md in --out.
 """
 
 from __future__ import annotations
@@ -120,12 +122,14 @@ class Server:
     """As its requests call it."""
     extra: Mapping[str, Any]
     """Fields of its requests besides prompt, max_tokens and stream: how tokens are drawn."""
-    ready: str = "/v1/models"
-    """Answers with 200 once requests are served."""
+    ready: str
+    """Address that answers with 200 once requests are served."""
     most: int = 64
     """Clients beyond which it is left out."""
     port: int = field(default_factory=lambda: free_port())
     environment: Mapping[str, str] = field(default_factory=dict)
+    process: int = 0
+    """Its number, once it runs."""
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start it and wait until it is ready.
@@ -147,6 +151,11 @@ class Server:
                 raise OSError(f"does not start: {' '.join(command)}")
             time.sleep(0.1)
         return process
+
+    def used(self) -> float:
+        """CPU seconds that it has taken so far, on all its threads."""
+        after = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return (int(after[11]) + int(after[12])) / os.sysconf("SC_CLK_TCK")
 
     def answers(self) -> bool:
         """Whether it is ready."""
@@ -209,7 +218,7 @@ def transformers_server(script: str, model: str, threads: int) -> Server:
     environment = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(threads)}
     extra = {"generation_config": json.dumps(drawn)}
     command = [script, "serve", model, "--port", "PORT", "--host", "127.0.0.1", "--device", "cpu"]
-    return Server(TRANSFORMERS, command, model, extra, environment=environment, most=4)
+    return Server(TRANSFORMERS, command, model, extra, "/health", environment=environment, most=4)
 
 
 # ------------------------------------------------------------------------------------------------- clients
@@ -278,6 +287,8 @@ class Figures(NamedTuple):
     """Tokens a second of all of them, from the first request to the last token."""
     first: float
     """Seconds to the first token, median of the clients."""
+    used: float
+    """CPU seconds of the server for 1,000 tokens."""
 
 
 def prompts(round_number: int, clients: int, times: int) -> list[list[str]]:
@@ -303,13 +314,15 @@ async def one_client(server: Server, texts: Sequence[str]) -> list[Stream]:
 
 async def clients_at_once(server: Server, texts: Sequence[Sequence[str]]) -> Figures:
     """Let so many clients ask, and check what each of them got."""
+    used = server.used()
     everybody = await asyncio.gather(*(one_client(server, each) for each in texts))
     streams = [stream for each in everybody for stream in each]
     for stream in streams:
         stream.check()
     seconds = max(stream.ended for stream in streams) - min(stream.began for stream in streams)
     first = statistics.median(stream.first - stream.began for stream in streams)
-    return Figures(len(streams) * WRITTEN / seconds, first)
+    tokens = len(streams) * WRITTEN
+    return Figures(tokens / seconds, first, (server.used() - used) / tokens * 1000)
 
 
 # -------------------------------------------------------------------------------------------------- rounds
@@ -335,8 +348,11 @@ def ask_all(found: Sequence[Server], number: int, round_number: int, results: Re
     texts = prompts(round_number, number, max(1, 2 // number))
     for server in found:
         figures = asyncio.run(clients_at_once(server, texts))
-        said = f"{figures.rate:8,.0f} tok/s, first after {figures.first * 1000:6,.0f} ms"
-        print(f"round {round_number}, {number:2} clients, {server.name:28} {said}", file=sys.stderr)
+        said = (
+            f"{figures.rate:8,.0f} tok/s, first after {figures.first * 1000:6,.0f} ms, {figures.used:.2f} s"
+        )
+        name = f"{number:2} clients, {server.name:28}"
+        print(f"round {round_number}, {name} {said}", file=sys.stderr, flush=True)
         if round_number:
             results[number][server.name].append(figures)
 
@@ -347,26 +363,23 @@ def as_cell(rounds: Sequence[Figures]) -> str:
         return "–"
     rate = statistics.median(figures.rate for figures in rounds)
     first = statistics.median(figures.first for figures in rounds)
-    return f"{rate:,.0f} tok/s, {first * 1000:,.0f} ms"
-
-
-def rates_of(rounds: Sequence[Figures]) -> list[float]:
-    """Tokens a second of each round."""
-    return [figures.rate for figures in rounds]
+    used = statistics.median(figures.used for figures in rounds)
+    return f"{rate:,.0f} tok/s, {first * 1000:,.0f} ms, {used:.2f} s"
 
 
 def table(results: Results, threads: int) -> str:
-    """The results in Markdown: rows of clients, columns of servers, and our ratio to the best peer."""
+    """The results in Markdown: rows of clients, columns of servers, and our ratios to the best peer."""
     names = list(next(iter(results.values())))
     peers = [name for name in names if name not in (OURS, STARTER)]
-    head = [f"clients ({threads} threads)", *names, "ratio to the best of the others"]
+    head = [f"clients ({threads} threads)", *names, "ratio to the best of the others", "of CPU seconds"]
     rows = []
     for clients, by_server in results.items():
-        theirs = [rates_of(by_server[peer]) for peer in peers if by_server[peer]]
-        whole = zip(rates_of(by_server.get(OURS, [])), *theirs, strict=False)  # a last round may be cut off
-        ratios = [mine / max(others) for mine, *others in whole if others]
-        ratio = f"{statistics.median(ratios):.2f}" if ratios else "–"
-        rows.append([str(clients), *(as_cell(by_server[name]) for name in names), ratio])
+        theirs = [by_server[peer] for peer in peers if by_server[peer]]
+        whole = [*zip(by_server.get(OURS, []), *theirs, strict=False)]  # a last round may be cut off
+        rates = [mine.rate / max(other.rate for other in others) for mine, *others in whole if others]
+        costs = [min(other.used for other in others) / mine.used for mine, *others in whole if others]
+        ratios = [f"{statistics.median(ratio):.2f}" if ratio else "–" for ratio in (rates, costs)]
+        rows.append([str(clients), *(as_cell(by_server[name]) for name in names), *ratios])
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]) + "\n"
 
 
@@ -390,19 +403,19 @@ def main() -> None:
         missing += [server.name for server in found if server.name not in arguments.only.split(",")]
         found = [server for server in found if server.name in arguments.only.split(",")]
     with ExitStack() as stack:
-        running: dict[int, Server] = {}
+        running: dict[int, int] = {}
         for server in [*found]:
-            if server.port in running:
-                continue
-            try:
-                process = server.start()
-            except OSError as error:
-                found.remove(server)
-                missing.append(f"{server.name} ({error})")
-                continue
-            running[server.port] = server
-            stack.callback(process.wait)
-            stack.callback(process.terminate)
+            if server.port not in running:
+                try:
+                    process = server.start()
+                except OSError as error:
+                    found.remove(server)
+                    missing.append(f"{server.name} ({error})")
+                    continue
+                running[server.port] = process.pid
+                stack.callback(process.wait)
+                stack.callback(process.terminate)
+            server.process = running[server.port]
         results = measure(found, [int(number) for number in arguments.clients.split(",")], arguments.rounds)
     text = table(results, arguments.threads)
     text += f"\nMissing: {'; '.join(missing)}.\n" if missing else ""
