@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from inkfish.server import Service, Settings, create_app, pages, replies
+from inkfish.server import Service, Settings, create_app, label, page_replies, pages, replies, train
 from inkfish.server.language import summarize_page, translate_page
 from inkfish.server.page_replies import Languages, Personas, Suggestions, SummarizeReply, TranslateReply
+from inkfish.server.runs import Runs
 from inkfish.server.talk import page as talk_page
 
 PROMPT = {"model": "tiny", "prompt": "the hat", "max_tokens": 5, "seed": 1}
@@ -126,3 +127,39 @@ def test_pages_answer_what_they_said(serve: Any) -> None:
     with server.client() as client:
         Languages.model_validate_json(client.get("/translate/languages").content)
         Personas.model_validate_json(client.get("/chat/personas").content)
+
+
+def test_training_answers_what_it_said(serve: Any, tmp_path: Path) -> None:
+    server = serve(pages_of=(lambda service: train.page(service, Runs(tmp_path / "runs")),))
+    recipe = {"name": "poems", "model": "tiny"}
+    kind = {"content-type": "application/octet-stream"}
+    with server.client() as client:
+        kept = client.put("/train/files/poems/a.txt", content=b"The hat. " * 200, headers=kind)
+        page_replies.KeptFile.model_validate_json(kept.content)
+        page_replies.Overview.model_validate_json(client.get("/train/runs").content)
+        page_replies.Progress.model_validate_json(client.get("/train/runs/poems").content)
+        page_replies.Plan.model_validate_json(client.post("/train/plan", json=recipe).content)
+        page_replies.Removed.model_validate_json(client.delete("/train/files/poems/a.txt").content)
+
+
+def test_labelling_answers_what_it_said(serve: Any, tmp_path: Path) -> None:
+    store, runs = tmp_path / "labels.sqlite", tmp_path / "runs"
+    server = serve(pages_of=(lambda service: label.page(store, runs, service=service),))
+    written = server.post("/label/write", model="tiny", openings=["the", "an"], n=2, max_tokens=4)
+    assert page_replies.Added.model_validate_json(written.content).added == 2
+    me = {"labeller": "me"}
+    for number in range(2):
+        shown = page_replies.Handed.model_validate_json(server.post("/label/next", **me).content)
+        assert shown.item is not None
+        said = {"item": shown.item.key, "verdict": "best", "slots": [0], "shown": 1.0}
+        answer = server.post("/label/answer", request=f"request-{number}", **me, **said)
+        page_replies.Answered.model_validate_json(answer.content)
+    assert page_replies.Handed.model_validate_json(server.post("/label/next", **me).content).item is None
+    with server.client() as client:
+        figures = page_replies.Dashboard.model_validate_json(client.get("/label/dashboard").content)
+    assert [each.labels for each in figures.labellers] == [2]
+    undone = page_replies.Undone.model_validate_json(
+        server.post("/label/undo", request="request-undo", **me).content
+    )
+    assert undone.undone
+    page_replies.Paused.model_validate_json(server.post("/label/pause", **me).content)

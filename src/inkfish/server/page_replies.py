@@ -163,8 +163,9 @@ class Timing(Reply):
     seconds_each: float
     seconds: float
     memory: float
-    available: float
-    advice: Any
+    available: float | None
+    """Memory that is free, where that is known."""
+    advice: list[str]
 
 
 class Answered(Reply):
