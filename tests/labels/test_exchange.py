@@ -117,7 +117,12 @@ def test_a_choice_of_several_is_that_many_pairs(tmp_path: Path) -> None:
         assert len(others) == 9
         first = json.loads(others[0])
         assert first["summaries"][first["choice"]]["text"] == "cd"
-        assert len(exchange.write(store, form="hh", text=LETTERS).splitlines()) == 9
+        dialogues = exchange.write(store, form="hh", text=LETTERS)
+    first = json.loads(dialogues.splitlines()[0])
+    assert first["chosen"] == "\n\nHuman: bcd\n\nAssistant: cd"
+    with put(tmp_path, dialogues, "hh", "again") as store:  # what was no dialogue has become one
+        assert len(store.labels()) == 9
+        assert exchange.write(store, form="hh", text=LETTERS) == dialogues
 
 
 def test_texts_without_ids_are_tokenized_and_ties_left_out_for_openai(tmp_path: Path) -> None:

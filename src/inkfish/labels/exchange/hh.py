@@ -47,11 +47,18 @@ def shared(one: str, other: str) -> str:
 
 
 def write(labels: Labels, text: Text) -> str:
-    """Write pairs."""
+    """Write pairs; a query that is no dialogue becomes what a person says."""
     return json_lines(
         {
-            "chosen": pair.item.query + pair.item.candidates[pair.better].text,
-            "rejected": pair.item.query + pair.item.candidates[pair.worse].text,
+            "chosen": dialogue(pair.item.query, pair.item.candidates[pair.better].text),
+            "rejected": dialogue(pair.item.query, pair.item.candidates[pair.worse].text),
         }
         for pair in pairs(labels)
     )
+
+
+def dialogue(query: str, reply: str) -> str:
+    """Return a query and its reply in the format's form."""
+    if REPLY in query:
+        return query + reply
+    return f"\n\nHuman: {query.strip()}{REPLY} {reply.lstrip()}"
