@@ -228,15 +228,17 @@ def root(point: Point) -> float:
 
 
 def draw(points: Sequence[Point]) -> bytes:
-    """Return a PNG: the reward and each judge's score over √KL, a curve for each run."""
+    """Return a PNG: reward, each judge's score and repetition over √KL, a curve for each run."""
     from matplotlib.figure import Figure  # here: it takes a second to import
 
     panels: list[tuple[str, Any]] = [("reward learned from (proxy)", lambda point: point.proxy)]
     panels += [(f"{j} (gold)", lambda point, j=j: point.gold[j]) for j in points[0].gold]
-    figure = Figure(figsize=(4.2 * len(panels), 4.4), dpi=110, layout="constrained")
+    panels.append(("repeated 3-grams", lambda point: point.repetition))
+    rows = (len(panels) + 1) // 2
+    figure = Figure(figsize=(9, 3.6 * rows + 0.5), dpi=110, layout="constrained")
     names = list(dict.fromkeys(point.run for point in points))
     for number, (title, value) in enumerate(panels, start=1):
-        axes = figure.add_subplot(1, len(panels), number, title=title, xlabel="√KL, nats½ a response")
+        axes = figure.add_subplot(rows, 2, number, title=title, xlabel="√KL of a response")
         axes.grid(color="#e5e5e5")
         for name in names:
             curve = [point for point in points if point.run == name]
