@@ -173,14 +173,17 @@ def frequent(folder: Path) -> str:
     )
 
 
-def test_filtered_candidates_end_as_the_rule_says(made: Path, tmp_path: Path) -> None:
+def test_filtered_candidates_end_as_the_rule_says(made: Path, tmp_path: Path, capsys: Any) -> None:
     end = frequent(made)
     config = sample.Config((made / "text.txt",), **SMALL, **at(made), store=tmp_path / "s", count=100, n=1)
     sample.run(replace(config, truncate=end, not_before=1, filter=True))
     with Store(tmp_path / "s") as store:
         found = [c.ids or () for item in store.items() for c in item.candidates]
     last = Tokenizer.load(made / "base").encode(end)[0]
-    assert 0 < len(found) < 100
+    assert 0 < len(found) <= 100
+    strict = replace(config, store=tmp_path / "t", truncate=end, not_before=5, filter=True, n=64, count=2)
+    assert sample.run(strict).added == 0
+    assert "to 2 prompts too few candidates pass the filter; they are left out" in capsys.readouterr().out
     assert all(ids[-1] == last and last not in ids[1:-1] for ids in found)
     assert len(set(map(len, found))) > 1
 

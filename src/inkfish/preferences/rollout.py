@@ -24,6 +24,7 @@ def respond(
     seed: int,
     first: int = 0,
     samples: int = 1,
+    numbers: Sequence[int] | None = None,
 ) -> NDArray[np.int64]:
     """Return a response of exactly `length` tokens to each query, (B · samples, length).
 
@@ -39,7 +40,9 @@ def respond(
         seed: of the run.
         first: number of the first query in the run's stream of queries.
         samples: of each query.
+        numbers: of each query in that stream, where they do not stand together there.
     """
+    stream = range(first, first + len(queries)) if numbers is None else numbers
     sampling = Sampling(temperature=temperature)
     requests = (
         Request(
@@ -47,9 +50,9 @@ def respond(
             max_tokens=length,
             sampling=sampling,
             seed=seed,
-            sample=(first + number) * samples + sample,
+            sample=number * samples + sample,
         )
-        for number, query in enumerate(queries)
+        for number, query in zip(stream, queries, strict=True)
         for sample in range(samples)
     )
     found: list[list[int]] = [[] for _ in range(len(queries) * samples)]

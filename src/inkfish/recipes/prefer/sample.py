@@ -27,6 +27,10 @@ __all__ = ["Config", "Result", "run"]
 
 AT_ONCE = 64
 """Prompts sampled and stored together."""
+TRIES = 8
+"""How often candidates are drawn anew for a prompt where too few pass the filter."""
+SEEDS = 2**32
+"""Lies between the seeds of two tries."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Config(Prompting):
     other: str | None = None
     """A second model that writes half of the candidates; inkfish prefer report says whose are preferred."""
     filter: bool = False
-    """Only candidates that truncate ends; prompts where too few do are left out."""
+    """Only candidates that truncate ends; prompts where too few of eight times as many do are left out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,7 +100,12 @@ def run(config: Config) -> Result:
             if not all(query.ids in known for query in part):
                 added += store.add(items_of(config, writers, rule, part, config.skip + start))[0]
             screen.say(f"{min(start + AT_ONCE, len(chosen)):,} of {len(chosen):,} prompts")
-        return Result(config.store, added, store.progress().items)
+        items = store.items()
+        there = {item.query_ids for item in items}
+        missing = sum(query.ids not in there for query in chosen)
+        if missing:
+            screen.say(f"to {missing:,} prompts too few candidates pass the filter; they are left out")
+        return Result(config.store, added, len(items))
 
 
 def items_of(
@@ -131,21 +140,26 @@ def responses_of(
     first: int,
     count: int,
 ) -> list[list[list[int]]]:
-    """Return up to `count` responses to each prompt; with a filter of twice as many the first good ones."""
-    samples = count * (2 if config.filter and rule else 1)
-    found = respond(
-        writer.backend,
-        [query.prompt for query in queries],
-        length=config.tokens,
-        temperature=config.temperature,
-        seed=config.seed,
-        first=first,
-        samples=samples,
-    ).tolist()
-    if config.filter and rule:
-        good = [[r for r in found[i : i + samples] if rule.end(r)] for i in range(0, len(found), samples)]
-        return [each[:count] for each in good]
-    return [found[i : i + samples] for i in range(0, len(found), samples)]
+    """Return up to `count` responses to each prompt; with a filter the first good ones of several tries."""
+    filtering = rule is not None and config.filter
+    found: list[list[list[int]]] = [[] for _ in queries]
+    for attempt in range(TRIES if filtering else 1):
+        short = [place for place, good in enumerate(found) if len(good) < count]
+        if not short:
+            break
+        written: list[list[int]] = respond(
+            writer.backend,
+            [queries[place].prompt for place in short],
+            length=config.tokens,
+            temperature=config.temperature,
+            seed=config.seed + attempt * SEEDS,
+            numbers=[first + place for place in short],
+            samples=count,
+        ).tolist()
+        for row, response in enumerate(written):
+            if not filtering or (rule is not None and rule.end(response)):
+                found[short[row // count]].append(response)
+    return [good[:count] for good in found]
 
 
 def candidate(
