@@ -8,7 +8,9 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,11 +28,12 @@ from inkfish.model import GPT2
 from inkfish.recipes import afterwards, finetune, tokenizer
 from inkfish.recipes.display import display
 from inkfish.recipes.finetune import Config, Result, run
-from inkfish.recipes.plan import memory_line, too_much
+from inkfish.recipes.plan import memory_line, probe, too_much
 from inkfish.tasks import chat, encode
 from inkfish.tokenizer import Tokenizer
 from inkfish.training import curve, lora
 from inkfish.training.batches import Windows
+from inkfish.training.loss import language_loss
 from inkfish.training.memory import Load
 from inkfish.training.run import Run
 from inkfish.weights import hub, huggingface
@@ -148,6 +151,21 @@ def test_the_plan_and_steps_from_epochs(base: Path, capsys: pytest.CaptureFixtur
     assert (plan["tokens"], plan["steps"], plan["tokens_a_step"]) == (tokens, result.step, 64)
     assert plan["seconds_an_epoch"] > 0
     assert plan["held_out"] > 0
+
+
+def test_time_is_measured_in_the_thread_that_trains() -> None:
+    """Memory that another thread had would stay with it."""
+    seen: set[str] = set()
+
+    def loss(model: GPT2, batch: Any) -> torch.Tensor:
+        seen.add(threading.current_thread().name)
+        return language_loss(model, batch)
+
+    source = Windows(np.arange(100, dtype=np.uint16), 16, seed=1)
+    config = Config((Path("x.txt"),), **TINY, device="cpu")
+    with ThreadPoolExecutor(1, thread_name_prefix="worker") as workers:
+        assert probe(GPT2(SHAPE), source, config, loss=loss, workers=workers) > 0
+    assert seen == {"worker_0"}
 
 
 def test_a_plan_alone_changes_nothing(base: Path, capsys: pytest.CaptureFixture[str]) -> None:

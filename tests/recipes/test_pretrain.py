@@ -152,6 +152,11 @@ def test_a_run_writes_shows_and_draws(
     assert "step 10 of 10: loss" in said
     assert "step 5 writes: The fox" in said
     assert (folder / "samples" / "10.txt").read_text().startswith("The fox")
+    go(text, "run", sample_every=11, prompts=("The fox",), sample_tokens=9, steps=11, samples=2, top_k=1)
+    both = (folder / "samples" / "11.txt").read_text()[:-1]
+    half = len(both) // 2
+    assert both[: half - 1] == both[half + 1 :], "the likeliest tokens are the same in every sample"
+    assert both.startswith("The fox")
     assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
     settings = (folder / "config.toml").read_text()
     for line in ("lr = 0.0025", 'optimizer = "muon"', "sequence = 16", "[hashes]", "[machine]", "[program]"):

@@ -38,6 +38,28 @@ def test_malloc_is_set_where_it_can_be() -> None:
     assert keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this malloc keeps nothing")
+def test_what_malloc_has_kept_is_given_back() -> None:
+    """In a process of its own, whose memory nothing else uses."""
+    code = """
+import numpy as np
+from inkfish.training.resources import keep_freed_memory, return_freed_memory
+def pages():
+    return int(open("/proc/self/statm").read().split()[1])
+keep_freed_memory()
+kept = [np.ones(1 << 20) for _ in range(25)]
+full = pages()
+del kept
+freed = pages()
+assert return_freed_memory()
+print(full - freed, freed - pages())
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    before, after = (int(number) * 4096 for number in said.split())
+    assert before < 100 << 20, "malloc keeps it"
+    assert after > 150 << 20, "and gives it back"
+
+
 def test_bfloat16_is_what_the_processor_says() -> None:
     if sys.platform == "linux" and platform.machine() == "x86_64":
         with open("/proc/cpuinfo") as file:  # noqa: PTH123 - not a file of ours

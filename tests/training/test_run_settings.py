@@ -40,8 +40,9 @@ def test_differences_name_old_and_new() -> None:
     assert differences(old, new, apart_from={"free"}) == [
         "lr: 0.1 → 0.2",
         'size: "nano" → none',
-        f'hash: "{"a" * 12}… → "{"b" * 12}…',
+        f'hash: "{"a" * 12}…" → "{"b" * 12}…"',
     ]
+    assert differences({}, {"layers": ["x" * 30] * 3}) == [f'layers: none → ["{"x" * 11}…']
 
 
 def test_a_missing_or_damaged_file(tmp_path: Path) -> None:

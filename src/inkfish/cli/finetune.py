@@ -30,7 +30,7 @@ GROUPS = {
     "Optimizer": "optimizer lr weight-decay schedule warmup decay clip",
     "Machine": "device precision threads checkpointing parallel",
     "While it runs": "plan evaluate-every evaluate-windows give-up-after sample-every sample-tokens prompts "
-    "save-every keep force fresh",
+    "samples temperature top-k top-p save-every keep force fresh",
     "To talk (--task chat)": "candidates history permutations lm-coef mc-coef original-segments",
 }
 """Title → options, as the help page shows them."""

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 import inkfish
 from inkfish.data.store import TokenStore
 from inkfish.generate import load
-from inkfish.generate.language_model import LanguageModel
+from inkfish.generate.jobs import SamplingSettings
 from inkfish.metrics.copying import places_copied
 from inkfish.recipes.corpus import Corpus
 from inkfish.recipes.settings import Training
@@ -85,9 +86,14 @@ def conclude(config: Training, model: str, corpus: Corpus, here: Run) -> list[st
         corpus: the texts.
         here: the run.
     """
-    tuned = load(config.out)
-    openings = openings_of(corpus, min(OPENING_TOKENS, tuned.config.n_positions // 4))
-    found = compare(load(model), tuned, openings, corpus, seed=config.seed)
+    assert config.sequence is not None, "the length of a sequence is filled in"
+    openings = openings_of(corpus, max(1, min(OPENING_TOKENS, config.sequence // 4)))
+    sampling: SamplingSettings = {
+        "temperature": config.temperature,
+        "top_k": config.top_k,
+        "top_p": config.top_p,
+    }
+    found = compare(model, str(config.out), openings, corpus, seed=config.seed, **sampling)
     scores = perplexities(config, corpus, here)
     measured = None
     if scores is not None:
@@ -131,19 +137,25 @@ def openings_of(corpus: Corpus, length: int) -> list[str]:
 
 
 def compare(
-    before: LanguageModel, after: LanguageModel, openings: Sequence[str], corpus: Corpus, *, seed: int
+    before: str,
+    after: str,
+    openings: Sequence[str],
+    corpus: Corpus,
+    *,
+    seed: int,
+    **sampling: Unpack[SamplingSettings],
 ) -> list[Comparison]:
-    """Let both models go on with each opening."""
+    """Let two models, named or in folders, go on with each opening; only one is in memory at a time."""
 
-    def written(model: LanguageModel) -> list[str]:
+    def written(name: str) -> list[str]:
+        model = load(name)
         most = min(CONTINUED_TOKENS, model.config.n_positions // 2)
         return [
-            model.generate(opening, max_tokens=most, seed=seed, temperature=0.8, top_p=0.95).samples[0].text
+            model.generate(opening, max_tokens=most, seed=seed, **sampling).samples[0].text
             for opening in openings
         ]
 
-    continued = written(after)
-    marked = [marks(corpus.tokenizer, text, corpus.train) for text in continued]
+    marked = [marks(corpus.tokenizer, text, corpus.train) for text in written(after)]
     return [Comparison(*each) for each in zip(openings, written(before), marked, strict=True)]
 
 
@@ -162,7 +174,8 @@ def marks(tokenizer: Tokenizer, text: str, store: TokenStore) -> tuple[tuple[str
 def copied_share(found: Sequence[Comparison]) -> float:
     """Return the share of the tuned model's characters that stand in copied runs."""
     pieces = [piece for each in found for piece in each.after]
-    return sum(len(text) for text, copied in pieces if copied) / max(1, sum(len(text) for text, _ in pieces))
+    whole = sum(len(text) for text, _ in pieces)
+    return sum(len(text) for text, copied in pieces if copied and text.strip()) / max(1, whole)
 
 
 def perplexities(config: Training, corpus: Corpus, here: Run) -> tuple[float, float] | None:
@@ -260,4 +273,4 @@ say: before it is given away, look at both, and say here whose texts they are an
 
 def quoted(text: str) -> str:
     """Return a text as a quotation in Markdown, its lines kept."""
-    return "\n".join(f"> {html.escape(line)}  " if line else ">" for line in text.splitlines())
+    return "\n".join(f"> {html.escape(line, quote=False)}  " if line else ">" for line in text.splitlines())

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -97,7 +98,7 @@ def run(config: Config) -> Result:
             torch.manual_seed(config.seed)
             model = make_model(config, work.base).to(config.device).train()
             work.head.to(config.device)
-            plan(model, work, config, screen)
+            plan(model, work, config, screen, workers)
             if config.plan:
                 return Result(config.out, here.progress.step, None, leads=False)
             take_steps(
@@ -181,7 +182,7 @@ def settings(config: Config, work: Work) -> dict[str, Any]:
     )
 
 
-def plan(model: GPT2, work: Work, config: Config, screen: Display) -> None:
+def plan(model: GPT2, work: Work, config: Config, screen: Display, workers: Executor | None) -> None:
     """Say what is going to happen: dialogues, examples, measured time."""
     for note in work.corpus.notes:
         screen.say(note)
@@ -197,7 +198,8 @@ def plan(model: GPT2, work: Work, config: Config, screen: Display) -> None:
     )
     loss = double_loss(work.head, lm_coef=config.lm_coef, mc_coef=config.mc_coef)
     heads = {CHOICE: work.head}
-    seconds = probe(model, cast("Source", source), config, heads=heads, loss=loss, count=dialogues_in)
+    batches = cast("Source", source)
+    seconds = probe(model, batches, config, heads=heads, loss=loss, count=dialogues_in, workers=workers)
     whole = seconds * config.steps * config.batch / config.sequences_at_once
     screen.say(f"about {duration(whole)} altogether, measured one batch at a time")
     if work.held is None:

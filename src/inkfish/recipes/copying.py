@@ -5,6 +5,7 @@ inkfish evaluate copying --against poems/ --model runs/poems
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
@@ -90,10 +91,12 @@ def run(config: Config, model: str = "starter", **settings: Any) -> Copied:
         for text in texts:
             ids = np.array(writer.tokenizer.encode(text), np.int64)
             places = places_copied(ids, store.ids, width=config.run)
-            tokens, copied = tokens + len(ids), copied + int(places.sum())
+            tokens += len(ids)
             for start, stop in pairwise([0, *(np.flatnonzero(np.diff(places)) + 1).tolist(), len(ids)]):
-                if stop > start and places[start]:
-                    runs[writer.tokenizer.decode(ids[start:stop].tolist())] = stop - start
+                found = writer.tokenizer.decode(ids[start:stop].tolist()) if start < stop else ""
+                if places[start] and re.search(r"\w", found):  # blank lines alone are nobody's
+                    copied += stop - start
+                    runs[found] = stop - start
     longest = sorted(((length, text) for text, length in runs.items()), reverse=True)[:SHOWN]
     return Copied(len(texts), tokens, copied / max(1, tokens), tuple(longest))
 

@@ -43,7 +43,13 @@ from inkfish.training import lora
 from inkfish.training.batches import Windows
 from inkfish.training.memory import Load
 from inkfish.training.ranks import Ranks, joined
-from inkfish.training.resources import available_memory, cores, keep_freed_memory, memory_advice
+from inkfish.training.resources import (
+    available_memory,
+    cores,
+    keep_freed_memory,
+    memory_advice,
+    return_freed_memory,
+)
 from inkfish.training.signals import stop_on_signals
 from inkfish.weights import hub
 from inkfish.weights.checkpoint import Checkpoint
@@ -219,7 +225,7 @@ def tune(config: Config, ranks: Ranks) -> Result:
             model = ranks.after_the_first(lambda: make_model(config, base)).to(config.device).train()
             source = windows(config, base.config, corpus.train)
             if ranks.leads:
-                found = timed(found, config, probe(model, source, config))
+                found = timed(found, config, probe(model, source, config, workers=workers))
                 screen.say("\n".join(found.lines()))
                 here.write("plan.json", found.as_json())
             if config.plan:
@@ -244,6 +250,7 @@ def tune(config: Config, ranks: Ranks) -> Result:
 
 def conclude_or_say(screen: Display, written: Callable[[], list[str]]) -> None:
     """Write card and page; where that fails, say so: the run itself is finished and saved."""
+    return_freed_memory()
     try:
         screen.say("\n".join(written()))
     except InkfishError as error:

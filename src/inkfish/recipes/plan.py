@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -189,8 +190,14 @@ def probe(
     heads: Mapping[str, ScalarHead] | None = None,
     loss: Loss = language_loss,
     count: Count = learned_tokens,
+    workers: Executor | None = None,
 ) -> float:
-    """Return the seconds that a batch takes there and back; nothing is changed, random numbers included."""
+    """Return the seconds that a batch takes there and back; nothing is changed, random numbers included.
+
+    Where training is done by workers, one of them does this too: its thread then has the memory already.
+    """
+    if workers is not None:
+        return workers.submit(probe, model, source, config, heads=heads, loss=loss, count=count).result()
     everything = with_heads(model, heads or {})
     parameters = [p for p in everything.parameters() if p.requires_grad]
     stream = batches(source, size=config.sequences_at_once, seed=config.seed)

@@ -48,15 +48,18 @@ WHOLE = {
     "give_up_after": (0, 10**6),
     "sample_every": (0, 10**9),
     "sample_tokens": (1, 10**6),
+    "samples": (1, 100),
+    "top_k": (0, 10**6),
     "save_every": (1, 10**9),
     "keep": (2, 10**6),
     "patience": (1, 10**6),
 }
 REAL = {"lr": (0, 10), "weight_decay": (0, 10), "decay": (0, 1), "clip": (1e-9, 1e9), "dropout": (0, 0.99)}
+REAL |= {"temperature": (0, 2), "top_p": (0, 1)}
 """Smallest and largest value of each number."""
 MAY_CHANGE: tuple[str, ...] = ("data", "out", "steps", "threads", "evaluate_every", "evaluate_windows")
 MAY_CHANGE += ("sample_every", "sample_tokens", "prompts", "save_every", "keep", "patience", "give_up_after")
-MAY_CHANGE += ("program", "machine", "parallel")
+MAY_CHANGE += ("program", "machine", "parallel", "samples", "temperature", "top_k", "top_p")
 """What may differ at a resume: the data are compared by their hash, the number of threads by the machine."""
 NOT_KEPT = {"force", "fresh", "plan"}
 
@@ -125,6 +128,14 @@ class Training:
     """Most tokens of a sample."""
     prompts: tuple[str, ...] = ("",)
     """Beginnings that samples continue."""
+    samples: int = 1
+    """Samples of each beginning."""
+    temperature: float = 0.8
+    """Of samples; as in write, like the next two."""
+    top_k: int = 0
+    """Of samples; 0 keeps all tokens."""
+    top_p: float = 0.95
+    """Of samples; 1 keeps all tokens."""
     save_every: int
     """Steps between checkpoints."""
     keep: int = 2

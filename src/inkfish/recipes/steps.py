@@ -207,7 +207,11 @@ def take_steps(
                 screen,
                 prompts=config.prompts,
                 tokens=config.sample_tokens,
+                count=config.samples,
                 seed=config.seed,
+                temperature=config.temperature,
+                top_k=config.top_k,
+                top_p=config.top_p,
             )
         if best or stop or due(step.number, config.save_every, config):
             team.gather()

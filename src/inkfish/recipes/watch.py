@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from typing import Unpack
 
 from inkfish.backends.torch import TorchBackend
+from inkfish.generate.jobs import SamplingSettings
 from inkfish.generate.language_model import LanguageModel
 from inkfish.model import GPT2
 from inkfish.recipes.display import Display
@@ -70,15 +72,17 @@ def write_samples(
     *,
     prompts: Sequence[str],
     tokens: int,
+    count: int,
     seed: int,
+    **sampling: Unpack[SamplingSettings],
 ) -> None:
-    """Continue each prompt by up to `tokens` tokens, on the screen and in `samples/STEP.txt`."""
+    """Continue each prompt `count` times by up to `tokens` tokens, on screen and in `samples/STEP.txt`."""
     training = model.training
     writer = LanguageModel(TorchBackend(model.eval(), "float32"), tokenizer)
     texts = []
     for prompt in prompts:
-        done = writer.generate(prompt, max_tokens=tokens, slide=True, seed=seed, temperature=0.8, top_p=0.95)
-        texts.append(prompt + done.samples[0].text)
+        done = writer.generate(prompt, max_tokens=tokens, n=count, slide=True, seed=seed, **sampling)
+        texts += [prompt + sample.text for sample in done.samples]
     model.train(training)
     step = here.progress.step
     screen.say("\n".join(f"step {step:,} writes: {text}" for text in texts))

@@ -160,7 +160,8 @@ class Checkpoints:
             )
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise RunError(
-                f"{self.run}: the checkpoint of step {progress.step} was not saved ({reason}); {left}"
+                f"{self.run}: the checkpoint of step {progress.step} was not saved ({reason}); {left}: "
+                "put that right and start again"
             ) from None
         finally:
             self.sweep()

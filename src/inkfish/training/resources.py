@@ -15,7 +15,14 @@ import torch
 
 from inkfish.errors import RunError
 
-__all__ = ["available_memory", "cores", "has_bfloat16", "keep_freed_memory", "memory_advice"]
+__all__ = [
+    "available_memory",
+    "cores",
+    "has_bfloat16",
+    "keep_freed_memory",
+    "memory_advice",
+    "return_freed_memory",
+]
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 """Parameters of mallopt(3), from malloc.h."""
@@ -31,6 +38,11 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 64 << 20))
     return all(mallopt(*setting) == 1 for setting in settings)
+
+
+def return_freed_memory() -> bool:
+    """Give back what malloc has kept; return whether this system has such a malloc. For after training."""
+    return platform.libc_ver()[0] == "glibc" and ctypes.CDLL(None).malloc_trim(0) == 1
 
 
 def has_bfloat16(device: str) -> bool:

@@ -59,7 +59,9 @@ def differences(old: Settings, new: Settings, *, apart_from: Collection[str] = (
 def shown(value: Any) -> str:
     """Return a value for a message, hashes shortened."""
     text = "none" if value is None else literal(value)
-    return f"{text[:13]}…" if len(text) > 60 else text
+    if len(text) <= 60:
+        return text
+    return f'{text[:13]}…"' if text.startswith('"') else f"{text[:13]}…"
 
 
 def git_version() -> str:
