@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,16 @@ def test_make_has_what_is_said() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in TARGETS)
     assert (ROOT / "benchmarks" / "preferences.py").exists()
+
+
+def test_make_says_what_the_program_takes() -> None:
+    command = ["make", "-n", "-o", ".venv/.test", "VENV=.venv", "prefer-full", "DATA=stories/"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    lines = re.findall(r"inkfish (prefer (?:[^\n&;\\]|\\\n)+)", said)
+    assert len(lines) == 13
+    for line in lines:
+        words = shlex.split(line.replace("\\\n", " ").replace("$n", "150"))
+        app.parse_args(words, print_error=False, exit_on_error=False)
 
 
 def test_limits_are_those_of_the_program() -> None:
