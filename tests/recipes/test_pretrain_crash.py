@@ -298,7 +298,7 @@ def test_a_file_size_limit_leaves_the_earlier_checkpoint(trainer: Trainer, quiet
     assert done.code == 2
     line = done.text.strip().splitlines()[-1]
     assert line.startswith(f"error: {out}: the checkpoint of step 6 was not saved (")
-    assert line.endswith("; the checkpoint of step 3 is unharmed")
+    assert line.endswith("; the checkpoint of step 3 is unharmed: put that right and start again")
     assert not [path for path in out.rglob("*") if ".partial" in path.name]
     assert trainer.run(out).code == 0
     check(out, quiet)
