@@ -93,6 +93,11 @@ def until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
         time.sleep(0.002)
 
 
+def settled(worker: Worker) -> bool:
+    """Whether nobody waits any more and all have been told: a ticket is forgotten first."""
+    return worker.load == 0 and not worker.news
+
+
 Start = Callable[..., tuple[Worker, Watched, Post]]
 
 
@@ -135,7 +140,7 @@ def test_many_tickets_write_what_the_engine_alone_writes(start: Start, folder: P
     tickets = [Ticket([brief(i, [40 + i], n=5 + i % 7), brief(i + 100, [41])]) for i in range(20)]
     for ticket in tickets:
         worker.submit(ticket)
-    until(lambda: worker.load == 0)
+    until(lambda: settled(worker))
     model = inkfish.load(folder, backend="reference")
     for ticket in tickets:
         for number, request in enumerate(ticket.requests):
@@ -158,7 +163,7 @@ def test_one_request_amid_others_always_writes_the_same(
         worker.submit(ticket)
     other = Ticket([Request((40, 41), 12, Sampling(), seed=8)])
     worker.submit(other)
-    until(lambda: worker.load == 0, seconds=120)
+    until(lambda: settled(worker), seconds=120)
     written: dict[Ticket, list[int]] = {ticket: [] for ticket in (*same, other)}
     for owner, happenings in post.came:
         tokens = [each[1].id for each in happenings if isinstance(each, tuple) and isinstance(each[1], Token)]
@@ -177,7 +182,7 @@ def test_a_short_request_that_comes_later_ends_first(start: Start, folder: Path)
     until(lambda: any(isinstance(each, tuple) and isinstance(each[1], Finish) for each in post.of(short)))
     assert worker.load == 1
     assert len(post.tokens(long)) < 500
-    until(lambda: worker.load == 0, seconds=60)
+    until(lambda: settled(worker), seconds=60)
     model = inkfish.load(folder, backend="reference")
     assert post.tokens(short) == alone(model, brief(5))
     assert post.tokens(long) == alone(model, five_hundred)
@@ -239,7 +244,7 @@ def test_one_sequence_of_a_ticket_can_be_cancelled(start: Start) -> None:
     worker.submit(ticket)
     until(lambda: len(post.tokens(ticket, 0)) > 3)
     worker.cancel(ticket, 0)
-    until(lambda: worker.load == 0)
+    until(lambda: settled(worker))
     assert len(post.tokens(ticket, 1)) == 12
 
 
@@ -269,7 +274,7 @@ def test_exactly_slots_and_queue_are_taken(start: Start) -> None:
     worker.submit(Ticket([brief(1)]))
     for ticket in taken:
         worker.cancel(ticket)
-    until(lambda: worker.load == 0)
+    until(lambda: settled(worker))
 
 
 def test_one_failing_request_fails_alone(start: Start, folder: Path) -> None:
@@ -280,7 +285,7 @@ def test_one_failing_request_fails_alone(start: Start, folder: Path) -> None:
     tickets = [Ticket([good]), Ticket([bad])]
     for ticket in tickets:
         worker.submit(ticket)
-    until(lambda: worker.load == 0)
+    until(lambda: settled(worker))
     assert post.tokens(tickets[0]) == alone(model, good)
     (failure,) = [each[1] for each in post.of(tickets[1]) if isinstance(each[1], Failed)]
     assert str(failure.error) == "a bad token"
@@ -293,7 +298,7 @@ def test_a_request_that_the_engine_refuses_fails_alone(start: Start) -> None:
     worker, _, post = start()
     ticket = Ticket([Request([], 5), brief(1)])
     worker.submit(ticket)
-    until(lambda: worker.load == 0)
+    until(lambda: settled(worker))
     assert isinstance(post.of(ticket)[0][1], Failed)
     assert len(post.tokens(ticket, 1)) == 12
 
@@ -315,7 +320,8 @@ def test_other_work_is_done_beside_writing(start: Start) -> None:
     writing, counting, failing = Ticket([endless()]), Ticket(work=work(30)), Ticket(work=work(3))
     for ticket in (writing, counting, failing):
         worker.submit(ticket)
-    until(lambda: worker.load == 1)
+    until(lambda: bool(post.of(counting) and post.of(failing)))
+    assert worker.load == 1
     assert post.of(counting) == [Ended(list(range(30)))]
     (raised,) = post.of(failing)
     assert isinstance(raised, Raised)

@@ -252,8 +252,8 @@ class Worker:
     def tell(self) -> None:
         """Hand out what happened."""
         if self.news:
-            news, self.news = self.news, {}
-            self.hand_out(list(news.items()))
+            self.hand_out(list(self.news.items()))
+            self.news = {}
 
     def fail_all(self, error: Exception) -> None:
         """Tell everyone who waits that nothing more comes."""
