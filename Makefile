@@ -30,13 +30,16 @@ prefer: $(VENV)/.test ## learn a preference from labels, half an hour: make pref
 	$(LEARN) --reward $(OUT)/reward --out $(OUT)/policy
 	$(COMPARE) --model $(OUT)/policy --out $(OUT)/report.json
 
-# A line that begins with - may fail: guards stop the run without a penalty, and rewards of too few labels.
+# RLOO learns from each response once and is done in a quarter of PPO's time, so the dear, the cheap and the missing penalty
+# are its. A line that begins with - may fail: guards stop the run without a penalty, and rewards of too few labels.
+RLOO = $(LEARN) --reward $(OUT)/reward --algorithm rloo --batch 32 --minibatch 32 --epochs 1 --save-every 8
 FEWER := 150 300 600 1200
-prefer-full: prefer ## and RLOO, DPO, no KL penalty, best-of-n, fewer labels, the frontier: three hours
-	$(LEARN) --reward $(OUT)/reward --out $(OUT)/rloo --algorithm rloo --epochs 2 --lr 6e-5
+prefer-full: prefer ## and RLOO, DPO, no KL penalty, best-of-n, fewer labels, the frontier: two hours
+	$(RLOO) --out $(OUT)/rloo
 	$(LEARN) --out $(OUT)/dpo --algorithm dpo --batch 32 --minibatch 32 --episodes 4480
-	$(LEARN) --reward $(OUT)/reward --out $(OUT)/weak --kl 0.03 --kl-target 0 --stop-kl 50
-	-$(LEARN) --reward $(OUT)/reward --out $(OUT)/free --kl 0 --kl-target 0 --episodes 4096
+	$(RLOO) --out $(OUT)/weak --kl 0.03 --kl-target 0 --stop-kl 50
+	-$(RLOO) --out $(OUT)/free --kl 0 --kl-target 0 --episodes 4096
+	for run in rloo dpo; do $(COMPARE) --model $(OUT)/$$run --out $(OUT)/report-$$run.json; done
 	$(COMPARE) $(foreach run,policy rloo dpo weak free,--frontier $(OUT)/$(run)) --reward $(OUT)/reward \
 	  --best-of 64 --count 256 --out $(OUT)/frontier.json
 	-for n in $(FEWER); do \

@@ -204,12 +204,17 @@ class GPT2(nn.Module):
             parameter.copy_(value)
 
     @torch.no_grad()
-    def tensors(self) -> dict[str, NDArray[np.float32]]:
-        """Return a copy of the parameters as checkpoint tensors in float32, matrices input × output."""
-        return {
-            name: np.array((p.T if is_matrix(name) else p).detach().float().cpu().numpy(), order="C")
+    def tensors(self, *, copy: bool = True) -> dict[str, NDArray[np.float32]]:
+        """Return the parameters as checkpoint tensors in float32, matrices input × output.
+
+        Args:
+            copy: False gives views of float32 parameters in a CPU's memory, to be read before they change.
+        """
+        found = {
+            name: (p.T if is_matrix(name) else p).detach().float().cpu().numpy()
             for name, p in self.named_parameters()
         }
+        return {name: np.array(tensor, order="C") for name, tensor in found.items()} if copy else found
 
 
 def trains_in_bfloat16_on_cpu(x: Tensor) -> bool:

@@ -96,8 +96,10 @@ def to_panels(matrix: NDArray[Any], dtype: str) -> NDArray[Any]:
     group = GROUP[dtype]
     outputs, inputs = matrix.shape
     rows, columns = round_up(outputs, PANEL), round_up(inputs, STEP_ALIGN * group)
-    whole = np.zeros((rows, columns), matrix.dtype)
-    whole[:outputs, :inputs] = matrix
+    whole = matrix
+    if (rows, columns) != matrix.shape:
+        whole = np.zeros((rows, columns), matrix.dtype)
+        whole[:outputs, :inputs] = matrix
     return whole.reshape(-1, PANEL, columns // group, group).transpose(0, 2, 1, 3)
 
 
@@ -203,11 +205,12 @@ def pack(config: ModelConfig, tensors: Tensors, dtype: str) -> Packed:
         ModelError: a tensor holds numbers that are not finite.
     """
     check_dtype(config, dtype)
-    pieces = [as_bytes(part) for part in parts(config, tensors, dtype)]
-    offsets = np.cumsum([0, *(round_up(piece.size, ALIGN) for piece in pieces)])
+    sizes = [round_up(size, ALIGN) for size in tensor_sizes(config, dtype)]
+    offsets = np.cumsum([0, *sizes])
     data = aligned(int(offsets[-1]))
-    for offset, piece in zip(offsets[:-1], pieces, strict=True):
-        data[offset : offset + piece.size] = piece
+    for offset, part in zip(offsets[:-1], parts(config, tensors, dtype), strict=True):
+        place = data[offset : offset + part.nbytes].view(part.dtype).reshape(part.shape)
+        place[...] = part  # the only copy, panels are views until then
     return Packed(config, dtype, "", data, offsets[:-1].astype(np.uint64))
 
 

@@ -163,6 +163,6 @@ def check_context(query: int, response: int, shape: ModelConfig) -> None:
 def backend_of(model: GPT2, *, device: str, threads: int, workers: Executor | None = None) -> Backend:
     """Return what samples from a model's present weights, in float32: the fast engine, on a GPU the model."""
     if device == "cpu" and native.available():
-        found = Checkpoint(model.config, model.tensors(), "float32")
+        found = Checkpoint(model.config, model.tensors(copy=False), "float32")
         return native.load(found, dtype="float32", threads=threads or None)
     return TorchBackend(model, "float32")
