@@ -183,6 +183,50 @@ def test_what_one_has_chosen_comes_to_everybody_in_between(store: Store) -> None
         answer(store, label(item(1), request="unasked"))
 
 
+@pytest.mark.parametrize("overlap", [2, 3])
+def test_known_items_come_only_when_one_is_due(tmp_path: Path, overlap: int) -> None:
+    known = [replace(item(i), gold=(0,)) for i in range(4)]
+    with Store(tmp_path / "s", create=True) as store:
+        store.add([*known, *(item(i) for i in range(4, 12))])
+        store.add([], [label(one, "eve", f"e{i}") for i, one in enumerate(known)])
+        store.set(Settings(overlap=overlap, gold_every=3))
+        for who in ("ann", "bob"):
+            seen = []
+            while shown := next_item(store, who):
+                seen.append("known" if shown.item.gold else "plain")
+                answer(store, label(shown.item, who, f"{who}{len(seen)}"))
+            assert seen == ["plain", "plain", "plain", "known"] * 2 + ["plain", "plain"]
+        assert store.progress().complete == (12 if overlap == 2 else 4)
+
+
+def test_a_skip_leaves_the_place_to_others(store: Store) -> None:
+    store.set(Settings(repeat_every=1))
+    shown = next_item(store, "ann")
+    assert shown is not None
+    skip = replace(label(shown.item), verdict="skip", best=())
+    answer(store, skip)
+    assert (store.progress().complete, store.progress().skipped) == (0, 1)
+    after = next_item(store, "ann")
+    assert after is not None
+    assert (after.item == shown.item, after.repeat) == (
+        False,
+        False,
+    )  # it does not come back, as no repeat either
+    undo(store, "ann", "undo-1")
+    again = next_item(store, "ann")
+    assert again is not None
+    assert (again.item, again.repeat, store.progress().skipped) == (shown.item, False, 0)
+    answer(store, replace(skip, request="again"))
+    yours = next_item(store, "bob")
+    assert yours is not None
+    assert yours.item == shown.item
+    answer(store, label(shown.item, "bob", "b"))
+    undo(store, "ann", "undo-2")
+    assert (store.progress().complete, store.progress().skipped) == (1, 0)
+    undo(store, "bob", "undo-3")
+    assert store.progress().complete == 0
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -16,7 +16,7 @@ from inkfish import weights
 from inkfish.config import ModelConfig
 from inkfish.errors import ModelError, SettingError
 from inkfish.labels.queue import answer, next_item
-from inkfish.labels.records import Label
+from inkfish.labels.records import Candidate, Item, Label
 from inkfish.labels.store import Store
 from inkfish.model import GPT2
 from inkfish.recipes import tokenizer
@@ -189,3 +189,13 @@ def test_two_models_write_half_each(base: Path, tmp_path: Path) -> None:
         sample.Config(data, other="starter", n=3)
     with pytest.raises(ModelError, match="and starter have different vocabularies"):
         sample.run(sample.Config(data, **plain, model=name, other="starter", store=tmp_path / "t"))
+
+
+def test_what_everybody_skipped_is_not_waited_for(base: Path, tmp_path: Path) -> None:
+    settings = config(base, tmp_path / "r")
+    one, two = (Item("pair", query, (Candidate("a"), Candidate("b"))) for query in "qr")
+    with Store(settings.labelled, create=True) as store:
+        store.add([one, two], [Label("1", one.key, "ann", "skip")])
+        assert not rounds.labelled(settings)
+        store.add([], [Label("2", two.key, "ann", "best", (0,))])
+        assert rounds.labelled(settings)

@@ -6,7 +6,7 @@ Each function is one transaction, so any number of labellers and processes may w
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from inkfish.errors import DataError
 from inkfish.labels.records import Item, Label, shuffled
@@ -15,7 +15,7 @@ from inkfish.labels.store import Settings, Store, to_label
 __all__ = ["Shown", "answer", "next_item", "undo"]
 
 OPEN = """
-SELECT * FROM items WHERE done < :overlap
+SELECT * FROM items WHERE done < :overlap AND (gold IS NULL OR NOT :gold_every)
 AND done + (
     SELECT count(*) FROM leases WHERE leases.item = items.id
     AND NOT EXISTS (SELECT 1 FROM given WHERE given.item = items.id AND given.labeller = leases.labeller)
@@ -23,12 +23,13 @@ AND done + (
 AND NOT EXISTS (SELECT 1 FROM given WHERE given.item = items.id AND given.labeller = :labeller)
 ORDER BY done DESC, id LIMIT 1
 """
-"""The first item that still needs this labeller; those that others have begun come first."""
+"""The first item that still needs this labeller; those that others have begun come first. Those of which the
+best is known come only as `GOLD` while that is asked for: else they would be first of all."""
 REPEATED = """
 SELECT items.* FROM given JOIN items ON items.id = given.item WHERE labeller = ?
-GROUP BY items.id HAVING count(*) = 1 ORDER BY min(given.id) LIMIT 1
+GROUP BY items.id HAVING count(*) = 1 AND max(verdict) != 'skip' ORDER BY min(given.id) LIMIT 1
 """
-"""What a labeller judged longest ago, and once only."""
+"""What a labeller judged longest ago, and once only; what was skipped does not come back."""
 GOLD = """
 SELECT * FROM items WHERE gold IS NOT NULL
 AND NOT EXISTS (SELECT 1 FROM given WHERE given.item = items.id AND given.labeller = ?) ORDER BY id LIMIT 1
@@ -58,7 +59,7 @@ def next_item(store: Store, labeller: str) -> Shown | None:
         store.db.execute("DELETE FROM leases WHERE until <= ?", (now,))
         row = kept(store, labeller) or due_gold(store, labeller, settings)
         row = row or due_again(store, labeller, settings)
-        row = row or first_row(store, OPEN, {"overlap": settings.overlap, "labeller": labeller})
+        row = row or first_row(store, OPEN, asdict(settings) | {"labeller": labeller})
         if row is None:
             return None
         keep(store, row["id"], labeller)
@@ -163,8 +164,7 @@ def undo(store: Store, labeller: str, request: str) -> Label | None:
         row = known or first_row(store, last, (labeller,))
         if row is not None and known is None:
             store.db.execute("INSERT INTO undone VALUES (?, ?, ?)", (row["id"], request, store.clock()))
-            if not store.said(row["item"], labeller):
-                store.db.execute("UPDATE items SET done = done - 1 WHERE id = ?", (row["item"],))
+            store.count(row["item"])
             store.db.execute("DELETE FROM leases WHERE labeller = ?", (labeller,))
             keep(store, row["item"], labeller)
     return None if row is None else to_label(row)

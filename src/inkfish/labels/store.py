@@ -54,6 +54,12 @@ CREATE TABLE leases(
 CREATE VIEW given AS SELECT labels.*, items.key FROM labels JOIN items ON items.id = labels.item
     WHERE labels.id NOT IN (SELECT label FROM undone);
 """
+PROGRESS = """
+SELECT count(*), coalesce(sum(complete), 0),
+    coalesce(sum(NOT complete AND id IN (SELECT item FROM given WHERE verdict = 'skip')), 0),
+    (SELECT count(*) FROM given)
+FROM (SELECT id, done >= :overlap OR (:gold_every AND gold IS NOT NULL) AS complete FROM items)
+"""
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,9 @@ class Progress:
     items: int
     """All of them."""
     complete: int
-    """Those with as many labellers as the overlap says."""
+    """Those that as many have judged as the overlap says; with `gold_every` also those that only check."""
+    skipped: int
+    """Others that somebody has skipped."""
     labels: int
     """Given and not undone, repeats included."""
 
@@ -204,7 +212,6 @@ class Store:
             return False
         number, item = self.find(label.item)
         check_label(item, label)
-        first = not self.said(number, label.labeller)
         values: list[Any] = [label.request, number, label.labeller, label.verdict, compact(label.best)]
         values += [label.rating, label.note[:LONGEST_NOTE], compact(label.order), label.shown, label.answered]
         values += [label.rubric, label.tool, label.repeat, json.dumps(dict(label.meta))]
@@ -213,9 +220,16 @@ class Store:
             f"answered, rubric, tool, repeat, meta) VALUES ({','.join('?' * len(values))})",
             values,
         )
-        if first:
-            self.db.execute("UPDATE items SET done = done + 1 WHERE id = ?", (number,))
+        self.count(number)
         return True
+
+    def count(self, number: int) -> None:
+        """Count anew how many people have judged an item; who skipped it leaves their place to others."""
+        self.db.execute(
+            "UPDATE items SET done = (SELECT count(DISTINCT labeller) FROM given "
+            "WHERE item = items.id AND verdict != 'skip') WHERE id = ?",
+            (number,),
+        )
 
     def make_gold(self, labeller: str) -> int:
         """Take for right what a labeller has chosen; return of how many items the best is known by that.
@@ -275,11 +289,7 @@ class Store:
 
     def progress(self) -> Progress:
         """Return how far the labelling has come."""
-        items, complete = self.db.execute(
-            "SELECT count(*), coalesce(sum(done >= ?), 0) FROM items", (self.settings.overlap,)
-        ).fetchone()
-        (labels,) = self.db.execute("SELECT count(*) FROM given").fetchone()
-        return Progress(items, complete, labels)
+        return Progress(*self.db.execute(PROGRESS, asdict(self.settings)).fetchone())
 
 
 def numbers(text: str | None) -> tuple[int, ...] | None:

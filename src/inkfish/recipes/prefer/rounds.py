@@ -115,7 +115,10 @@ def sampled(config: Config, number: int, policy: Path | None) -> None:
 
 
 def labelled(config: Config) -> bool:
-    """Let a program label what is open, or say that people are to; return whether all is labelled."""
+    """Let a program label what is open, or say that people are to; return whether all is labelled.
+
+    What everybody so far has skipped is not waited for.
+    """
     if config.labels is not None:
         simulate.run(
             simulate.Config(
@@ -124,9 +127,10 @@ def labelled(config: Config) -> bool:
         )
     with Store(config.labelled) as store, display() as screen:
         progress = store.progress()
-        if progress.complete < progress.items:
+        waiting = progress.items - progress.complete - progress.skipped
+        if waiting:
             screen.say(
-                f"{progress.items - progress.complete:,} texts wait for labels: inkfish prefer label "
+                f"{waiting:,} texts wait for labels: inkfish prefer label "
                 f"--store {config.labelled}; then the same command goes on"
             )
             return False
