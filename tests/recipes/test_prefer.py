@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -215,6 +216,8 @@ def test_a_simulated_labeller_has_the_noise_one_wants(made: Path, tmp_path: Path
 
 def test_a_reward_model_learns_and_is_normalised(made: Path) -> None:
     report = json.loads((made / "reward" / "reward.json").read_text())
+    planned = tomllib.loads((made / "reward" / "config.toml").read_text())["steps"]
+    assert read_metrics(made / "reward" / "metrics.jsonl")[-1]["step"] == planned  # the page says it is finished
     assert report["accuracy"] > 0.35
     assert report["accuracy_low"] < report["accuracy"] < report["accuracy_high"]
     assert report["by_labeller"] == {"simulated": pytest.approx(report["accuracy"])}

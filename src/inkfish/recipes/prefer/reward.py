@@ -49,7 +49,8 @@ from inkfish.recipes.prefer.comparisons import (
 )
 from inkfish.recipes.prefer.queries import Query, framing
 from inkfish.recipes.prefer.rewards import REPORT, in_pieces, score
-from inkfish.recipes.prefer.settings import backend_of, check_context, truncation_of
+from inkfish.recipes.prefer.running import backend_of
+from inkfish.recipes.prefer.settings import check_context, truncation_of
 from inkfish.recipes.prefer.together import check_shares, led, run_folder, team_of
 from inkfish.tokenizer import Tokenizer
 from inkfish.training import schedule
@@ -211,7 +212,7 @@ def begun(config: Config, screen: Display, ranks: Ranks) -> Result:
         cores(config.threads, side_by_side=not torch.cuda.is_available() and ranks.size == 1) as workers,
         memory_advice(f"take --at-once {config.at_once // 2 or 1}"),
     ):
-        kept = settings(config, data.labels)
+        kept = settings(config, data.labels) | {"steps": steps_of(config, data)}
         led(ranks, lambda: here.begin(kept, may_change=MAY_CHANGE, force=config.force))
         report = train(config, model, data, here, screen, stop, workers, ranks)
     signal = int(stop.signal) if stop.signal is not None else None
@@ -285,6 +286,11 @@ def settings(config: Config, found: Sequence[Comparison]) -> dict[str, Any]:
     }
 
 
+def steps_of(config: Config, data: Data) -> int:
+    """Return how many steps there are to take."""
+    return config.epochs * len(data.learned) // config.batch
+
+
 def precision(config: Config) -> str:
     """Return the type of matrix products."""
     if config.precision != "auto":
@@ -305,7 +311,7 @@ def train(
     """Take the steps, normalise, test; return the report, None where it was stopped or for a follower."""
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     optimizer = adam.make(config.optimizer, model, lr=config.lr)
-    steps = config.epochs * len(data.learned) // config.batch
+    steps = steps_of(config, data)
     if not ranks.leads:
         led(ranks, lambda: None)
         take_steps(config, model, data, optimizer, here, screen, stop, workers, ranks, steps=steps)

@@ -5,7 +5,7 @@ const $ = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
 const STATES = {
   new: "not begun", training: "training", pausing: "saving…", paused: "paused",
-  finished: "finished", failed: "stopped by an error", elsewhere: "trained by another program",
+  finished: "finished", failed: "stopped by an error", elsewhere: "trained elsewhere",
 };
 let tables = [];
 let kept = [];       // files of the run that is put together
@@ -256,7 +256,7 @@ function shape(kind, attributes, text) {
   return made;
 }
 
-// Draws values over steps, raw and smooth; returns the first value and the last smooth one.
+// Draws values over steps, raw and smooth (a few as they are); returns the first value and the last smooth one.
 function drawCurve(place, all, unit) {
   const points = all.filter((point) => Number.isFinite(point.value));
   if (points.length < 2) { place.replaceChildren(); return null; }
@@ -268,7 +268,7 @@ function drawCurve(place, all, unit) {
   const y = (value) => bottom - ((value - low) / Math.max(1e-6, high - low)) * (bottom - top);
   const line = (values) => values.map((value, i) => `${i ? "L" : "M"}${x(points[i].step).toFixed(1)} ${y(value).toFixed(1)}`).join("");
   let mean = values[0];
-  const smooth = values.map((value) => (mean += (value - mean) * Math.max(0.08, 2 / (values.length + 2))));
+  const smooth = values.map((value) => (mean += (value - mean) * Math.min(1, Math.max(0.08, 10 / values.length))));
   const parts = [low, (low + high) / 2, high].flatMap((value) => [
     shape("line", { class: "grid-line", x1: left, x2: right, y1: y(value), y2: y(value) }),
     shape("text", { x: left - 6, y: y(value) + 4, "text-anchor": "end" }, value.toFixed(2)),
