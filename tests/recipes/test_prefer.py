@@ -217,7 +217,8 @@ def test_a_simulated_labeller_has_the_noise_one_wants(made: Path, tmp_path: Path
 def test_a_reward_model_learns_and_is_normalised(made: Path) -> None:
     report = json.loads((made / "reward" / "reward.json").read_text())
     planned = tomllib.loads((made / "reward" / "config.toml").read_text())["steps"]
-    assert read_metrics(made / "reward" / "metrics.jsonl")[-1]["step"] == planned  # the page says it is finished
+    taken = read_metrics(made / "reward" / "metrics.jsonl")[-1]["step"]
+    assert taken == planned  # the page says that it is finished
     assert report["accuracy"] > 0.35
     assert report["accuracy_low"] < report["accuracy"] < report["accuracy_high"]
     assert report["by_labeller"] == {"simulated": pytest.approx(report["accuracy"])}
