@@ -21,6 +21,8 @@ import torch
 import inkfish
 from inkfish.config import ModelConfig
 from inkfish.errors import ContextError, DataError, InkfishError, ModelError, RunError, SettingError
+from inkfish.labels.dashboard import dashboard
+from inkfish.labels.queue import next_item
 from inkfish.labels.records import Candidate, Item, Label
 from inkfish.labels.store import Store
 from inkfish.model import GPT2
@@ -53,6 +55,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         hated=lambda q, r: [-value for value in loved(q, r)],
         broken=lambda q, r: [float("nan") for _ in r],
         short=lambda q, r: [1.0],
+        words=lambda q, r: ["good" for _ in r],
     )
     monkeypatch.setitem(sys.modules, "judges", judges)
     monkeypatch.setattr(curve, "draw_updates", lambda records, *, title="": title.encode())
@@ -206,7 +209,7 @@ def test_a_simulated_labeller_has_the_noise_one_wants(made: Path, tmp_path: Path
     sample.run(config)
     labeller = simulate.Config(store=tmp_path / "s", judge="python:judges:loved", agreement=0.5)
     found = simulate.run(labeller)
-    assert (found.labelled, found.agreement) == (40, 0.5)
+    assert (found.labelled, found.agreement) == (40, pytest.approx(0.5))
     assert found.noise > 0
     assert simulate.run(labeller).labelled == 0
     with Store(tmp_path / "s") as store:
@@ -467,8 +470,6 @@ def test_truncated_responses_without_an_end_are_penalised(made: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"reward": "python:judges:broken"}, "the reward must give one finite number for each response"),
-        ({"reward": "python:judges:short"}, "the reward must give one finite number for each response"),
         (
             {"reward": "python:judges:hated", "store": "s"},
             "a sign is wrong, or it is not the reward of these",
@@ -481,6 +482,17 @@ def test_guards_stop_the_run(made: Path, tmp_path: Path, changes: dict[str, Any]
         changes = changes | {"store": made / "s"}
     with pytest.raises(RunError, match=words):
         optimize.run(policy(made, tmp_path / "p", **changes))
+
+
+def test_a_reward_that_is_no_number_stops_the_run(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "judge python:judges:broken must give one finite number for each response; for 16 it gave 0"
+    with pytest.raises(SettingError, match=words):
+        optimize.run(policy(made, tmp_path / "p", reward="python:judges:broken"))
+    monkeypatch.setattr(rewards, "score", lambda model, queries, *_, **__: [float("nan") for _ in queries])
+    with pytest.raises(RunError, match="the reward must give one finite number for each response; the last"):
+        optimize.run(policy(made, tmp_path / "q", reward=str(made / "reward")))
 
 
 def test_a_run_away_is_saved_with_its_samples(made: Path, tmp_path: Path) -> None:
@@ -574,19 +586,85 @@ def test_no_data_and_no_prompts(made: Path, tmp_path: Path) -> None:
     ("items", "words"),
     [
         ([], "holds no items; inkfish prefer sample writes them"),
-        ([Item("rating", "q", (Candidate("a"),))], "chooses among candidates; these have one"),
         (
             [Item("pair", "q", (Candidate("a"), Candidate("b"))), Item("best", "q", (Candidate("a"),) * 3)],
             "items have unequal numbers of candidates; label them apart",
         ),
-        ([Item("pair", "q", (Candidate("a"), Candidate("b")))], "one finite number for each response"),
     ],
 )
 def test_stores_that_can_not_be_simulated_on(tmp_path: Path, items: list[Item], words: str) -> None:
     with Store(tmp_path / "s", create=True) as store:
         store.add(items)
     with pytest.raises(InkfishError, match=words):
-        simulate.run(simulate.Config(store=tmp_path / "s", judge="python:judges:broken", agreement=1.0))
+        simulate.run(simulate.Config(store=tmp_path / "s", judge="python:judges:loved", agreement=1.0))
+
+
+@pytest.mark.parametrize(
+    ("judge", "words"),
+    [
+        ("judges:broken", r"judges:broken must give one finite number for each response; for 2 it gave 0$"),
+        ("judges:short", r"judges:short must give one finite number for each response; for 2 it gave 1$"),
+        ("judges:words", r"judges:words failed: ValueError: could not convert string to float: 'good'$"),
+        ("os:getcwd", r"os:getcwd failed: TypeError: .*getcwd\(\) takes no arguments \(2 given\)$"),
+        ("os:sep", r"os:sep failed: TypeError: 'str' object is not callable$"),
+        ("judges:gone", r"judges:gone is not there: module 'judges' has no attribute 'gone'$"),
+        ("crooked:judge", r"crooked:judge is not there: expected ':' \(crooked.py, line 1\)$"),
+    ],
+)
+def test_judges_that_are_none(
+    tmp_path: Path, judge: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "crooked.py").write_text("if so\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with Store(tmp_path / "s", create=True) as store:
+        store.add([Item("pair", "q", (Candidate("a"), Candidate("b")))])
+    with pytest.raises(SettingError, match=f"^judge python:{words}"):
+        simulate.run(simulate.Config(store=tmp_path / "s", judge=f"python:{judge}", agreement=1.0))
+
+
+def test_ratings_are_simulated_with_the_same_noise(tmp_path: Path) -> None:
+    single = [Item("rating", "q", (Candidate("e" * n),)) for n in range(70)]
+    two = Item("pair", "q", (Candidate("a"), Candidate("ee")))
+    config = simulate.Config(store=tmp_path / "s", judge="python:judges:loved", agreement=1.0)
+    with Store(tmp_path / "s", create=True) as store:
+        store.add([*single, two])
+        assert simulate.run(config).labelled == 71
+        *ratings, choice = store.labels()
+        assert Counter(label.rating for label in ratings) == dict.fromkeys(map(float, range(1, 8)), 10)
+        assert [label.rating for label in ratings] == sorted(label.rating or 0 for label in ratings)
+        assert (choice.verdict, choice.best, choice.rating) == ("best", (1,), None)
+    with Store(tmp_path / "t", create=True) as store:
+        store.add(single)
+    noisy = replace(config, store=tmp_path / "t", agreement=0.5, repeat_every=1)
+    found = simulate.run(noisy)
+    assert found.agreement == pytest.approx(0.5, abs=1e-6)
+    with Store(tmp_path / "t") as store:
+        (person,) = dashboard(store)["labellers"]
+    assert person["steady"]["low"] < 0.5 < person["steady"]["high"]
+
+
+def test_why_there_is_nothing_to_label_for_a_program(tmp_path: Path, capsys: Any) -> None:
+    def said(name: str, **changes: Any) -> str:
+        config = simulate.Config(
+            store=tmp_path / "s", judge="python:judges:loved", agreement=1.0, labeller=name
+        )
+        simulate.run(replace(config, **changes))
+        return str(capsys.readouterr().out.splitlines()[-1])
+
+    with Store(tmp_path / "s", create=True) as store:
+        store.add([Item("pair", f"q{n}", (Candidate("a"), Candidate("e"))) for n in range(3)])
+        said("ann")
+        assert said("ann") == "ann has labelled every item; another name labels them once more"
+        assert said("bob") == "every item has its 1 label; --overlap 2 lets bob see them"
+        said("bob", overlap=2, count=2)
+        next_item(store, "cat")
+        assert said("eve") == "what is left is with others; come again in 600 seconds"
+        said("cat")
+        assert said("eve") == "every item has its 2 labels; --overlap 3 lets eve see them"
+        said("eve", overlap=3, count=1)
+        assert store.settings.overlap == 3
+        store.set(replace(store.settings, overlap=2))
+        assert said("eve") == "every other item has its 2 labels; --overlap 3 lets eve see them"
 
 
 def test_labels_that_can_not_be_learned_from(made: Path, tmp_path: Path) -> None:

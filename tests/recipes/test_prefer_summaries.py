@@ -12,7 +12,7 @@ import pytest
 from inkfish.errors import DataError, MissingExtraError, SettingError
 from inkfish.metrics.novelty import begins_alike, has_preamble
 from inkfish.preferences.gold import classifier
-from inkfish.recipes.prefer import rewards, summaries
+from inkfish.recipes.prefer import judges, summaries
 from inkfish.recipes.prefer.references import read_references
 
 TEXTS = [
@@ -33,7 +33,7 @@ def rows(tmp_path: Path) -> Path:
 def test_a_metric_of_a_task_is_a_reward(rows: Path) -> None:
     pytest.importorskip("rouge_score")
     for name in ("rouge", "f1"):
-        judge = rewards.find_judge(f"{name}:{rows}")
+        judge = judges.find_judge(f"{name}:{rows}")
         cut = TEXTS[1][:30]  # a prompt may be the beginning of its row's text
         exact, alike, other = judge([TEXTS[0], cut, cut], [SHORT[0], "A storm sank two boats.", "Pears."])
         assert exact == pytest.approx(1)
@@ -44,7 +44,7 @@ def test_references_that_are_not_there(rows: Path, tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match="there is no reference for the prompt 'The dog'; give the rows that it"
     ):
-        rewards.find_judge(f"f1:{rows}")(["The dog"], ["x"])
+        judges.find_judge(f"f1:{rows}")(["The dog"], ["x"])
     (tmp_path / "other.jsonl").write_text('{"a": "b"}')
     with pytest.raises(DataError, match=r"has rows with a; they must have article and highlights; content"):
         read_references(tmp_path / "other.jsonl")
@@ -56,12 +56,12 @@ def test_a_classifier_learns_from_examples(tmp_path: Path) -> None:
         "what a lovely sunny day\nshe laughed with joy\na kind and happy song\n"
     )
     (tmp_path / "bad.txt").write_text("the cold grave was dark\nhe wept in pain\na cruel and bitter war\n")
-    judge = rewards.find_judge(f"classifier:{tmp_path / 'good.txt'}:{tmp_path / 'bad.txt'}")
+    judge = judges.find_judge(f"classifier:{tmp_path / 'good.txt'}:{tmp_path / 'bad.txt'}")
     happy, sad, neither = judge(["", "", ""], ["a happy lovely song", "a bitter dark grave", "xyz"])
     assert happy > neither > sad
     (tmp_path / "none.txt").write_text("\n")
     with pytest.raises(DataError, match=r"none\.txt holds no examples; give a text on each line"):
-        rewards.find_judge(f"classifier:{tmp_path / 'good.txt'}:{tmp_path / 'none.txt'}")
+        judges.find_judge(f"classifier:{tmp_path / 'good.txt'}:{tmp_path / 'none.txt'}")
 
 
 def test_a_classifier_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:

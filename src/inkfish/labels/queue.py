@@ -12,7 +12,7 @@ from inkfish.errors import DataError
 from inkfish.labels.records import Item, Label, shuffled
 from inkfish.labels.store import Settings, Store, to_label
 
-__all__ = ["Shown", "answer", "next_item", "undo"]
+__all__ = ["Shown", "answer", "next_item", "undo", "why_nothing"]
 
 OPEN = """
 SELECT * FROM items WHERE done < :overlap AND (gold IS NULL OR NOT :gold_every)
@@ -25,6 +25,11 @@ ORDER BY done DESC, id LIMIT 1
 """
 """The first item that still needs this labeller; those that others have begun come first. Those of which the
 best is known come only as `GOLD` while that is asked for: else they would be first of all."""
+LEFT = """
+SELECT count(*) FROM items WHERE done < :overlap AND (gold IS NULL OR NOT :gold_every)
+AND NOT EXISTS (SELECT 1 FROM given WHERE given.item = items.id AND given.labeller = :labeller)
+"""
+"""How many items need this labeller, though others may look at them."""
 REPEATED = """
 SELECT items.* FROM given JOIN items ON items.id = given.item WHERE labeller = ?
 GROUP BY items.id HAVING count(*) = 1 AND max(verdict) != 'skip' ORDER BY min(given.id) LIMIT 1
@@ -65,6 +70,24 @@ def next_item(store: Store, labeller: str) -> Shown | None:
         keep(store, row["id"], labeller)
         item, repeat = store.item(row), bool(store.said(row["id"], labeller))
     return Shown(item, shuffled(item, labeller, repeat=repeat), repeat)
+
+
+def why_nothing(store: Store, labeller: str) -> str:
+    """Say in one line why there is nothing for a labeller, and what to do."""
+    settings, progress = store.settings, store.progress()
+    (left,) = first_row(store, LEFT, asdict(settings) | {"labeller": labeller}) or (0,)
+    (mine,) = first_row(store, "SELECT count(DISTINCT item) FROM given WHERE labeller = ?", (labeller,)) or (
+        0,
+    )
+    if mine == progress.items:
+        return f"{labeller} has labelled every item; another name labels them once more"
+    if left:
+        return f"what is left is with others; come again in {settings.lease:.0f} seconds"
+    others, labels = " other" if mine else "", "label" if settings.overlap == 1 else "labels"
+    return (
+        f"every{others} item has its {settings.overlap} {labels}; --overlap {settings.overlap + 1} lets "
+        f"{labeller} see them"
+    )
 
 
 def first_row(store: Store, query: str, values: object = ()) -> sqlite3.Row | None:

@@ -1,7 +1,8 @@
 """Items and labels in one SQLite file that several people and processes write at the same time.
 
 Rollback journal and synchronous=EXTRA: a label that was acknowledged is on the disk. (Before SQLite 3.51.3
-the write-ahead log could corrupt with two writers.) Labels are appended, never changed: undoing is a row too.
+the write-ahead log could corrupt with two writers.) Labels are appended, never changed: undoing is a row too,
+which goes when the label is added again.
 Who gets which item is `inkfish.labels.queue`'s matter.
 """
 
@@ -13,7 +14,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,10 @@ class Settings:
     """Seconds that an item is kept for who looks at it."""
     rubric: str = ""
     """The instructions beside each item."""
+
+    def changed(self, **given: Any) -> Settings:
+        """Return the settings with those that are given, None left out."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
 
     @property
     def rubric_version(self) -> str:
@@ -174,7 +179,7 @@ class Store:
                 self.db.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, json.dumps(value)))
 
     def add(self, items: Iterable[Item], labels: Iterable[Label] = ()) -> tuple[int, int]:
-        """Add items and labels, all or none; what is there already is left out.
+        """Add items and labels, all or none; what is there already is left out, what was undone comes back.
 
         Returns how many of each were new.
 
@@ -207,9 +212,13 @@ class Store:
         return True
 
     def add_label(self, label: Label) -> bool:
-        """Add a label unless its request was answered; return whether it was new. Inside `writing`."""
-        if self.db.execute("SELECT 1 FROM labels WHERE request = ?", (label.request,)).fetchone():
-            return False
+        """Add a label unless its request was answered; return whether it was new. Inside `writing`.
+
+        One that was undone is given again, unless its labeller has judged the item anew since then.
+        """
+        known = self.db.execute("SELECT * FROM labels WHERE request = ?", (label.request,)).fetchone()
+        if known is not None:
+            return self.give_again(known)
         number, item = self.find(label.item)
         check_label(item, label)
         values: list[Any] = [label.request, number, label.labeller, label.verdict, compact(label.best)]
@@ -222,6 +231,16 @@ class Store:
         )
         self.count(number)
         return True
+
+    def give_again(self, row: sqlite3.Row) -> bool:
+        """Take back the undoing of a label; return whether it was undone and nothing has taken its place."""
+        place = (row["item"], row["labeller"], row["id"])
+        later = "SELECT 1 FROM given WHERE item = ? AND labeller = ? AND id > ?"
+        if self.db.execute(later, place).fetchone():
+            return False
+        cursor = self.db.execute("DELETE FROM undone WHERE label = ?", (row["id"],))
+        self.count(row["item"])
+        return bool(cursor.rowcount)
 
     def count(self, number: int) -> None:
         """Count anew how many people have judged an item; who skipped it leaves their place to others."""

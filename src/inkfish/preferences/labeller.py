@@ -1,21 +1,31 @@
 """A labeller that is a program: chooses what a judge scores highest, with the noise and the faults of people.
 
 Luce's choice: the probability of a candidate is proportional to exp(score / τ), here drawn by adding Gumbel
-noise of scale τ to the scores. τ is tuned so that the labeller agrees with itself as often as one wants.
+noise of scale τ to the scores. Ratings are such a noisy score, the noise's mean taken off, cut into seven.
+τ is tuned so that the labeller agrees with itself as often as one wants: says the same of an item that it is
+shown again, in another order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from inkfish.errors import SettingError
 
-__all__ = ["Labeller", "self_agreement", "tuned_noise"]
+__all__ = ["Labeller", "rating_agreement", "self_agreement", "tuned_noise"]
 
 Array = NDArray[np.float64]
+
+PAIRS = 10_000
+"""Fewest pairs of choices that agreement is counted on where no formula gives it: the standard error is at
+most 0.005."""
+NOISES = np.geomspace(1e-9, 1e6, 76)
+"""τ that are tried; between two of them the wanted one is searched."""
 
 
 @dataclass(frozen=True)
@@ -45,42 +55,101 @@ class Labeller:
             return (best,)
         return tuple(int(i) for i in np.flatnonzero(seen >= seen[best] - self.tie))
 
+    def rate(self, score: float, borders: Array, draw: np.random.Generator) -> int:
+        """Return a rating from 1 on: one more than there are borders below the score, noise included.
 
-def self_agreement(scores: Array, noise: float) -> float:
-    """Return how often two draws for one item agree: the mean of Σ p², p = softmax(scores / τ).
+        Args:
+            score: of the one candidate.
+            borders: ascending; of those that equal the score half count.
+            draw: random numbers.
+        """
+        seen = score + self.noise * (draw.gumbel() - np.euler_gamma)
+        return 1 + int(np.searchsorted(borders, seen) + np.searchsorted(borders, seen, "right")) // 2
+
+
+def self_agreement(scores: Array, labeller: Labeller) -> float:
+    """Return how often two choices for one item agree: the same candidates chosen, or tied.
+
+    The mean of Σ p², p = softmax(scores / τ); where there are ties or a slot bias, counted on draws that are
+    the same whatever τ is.
 
     Args:
         scores: (items, N).
-        noise: τ; 0 shares the choice among equally good candidates.
+        labeller: without noise it shares the choice among equally good candidates.
     """
+    if labeller.tie or labeller.slot_bias:
+        return counted_agreement(scores, labeller)
     best = scores.max(1, keepdims=True)
+    noise = labeller.noise
     weights = (scores == best).astype(float) if noise == 0 else np.exp((scores - best) / noise)
     p = weights / weights.sum(1, keepdims=True)
     return float((p**2).sum(1).mean())
 
 
-def tuned_noise(scores: Array, agreement: float) -> float:
-    """Return the τ at which the labeller agrees with itself so often.
+def counted_agreement(scores: Array, labeller: Labeller) -> float:
+    """Return how often two choices agree among `PAIRS` of them, each shown in an order of its own."""
+    draw = np.random.Generator(np.random.Philox(0))
+    repeated = np.repeat(scores, -(-PAIRS // len(scores)), 0)
+    one, two = chosen(repeated, labeller, draw), chosen(repeated, labeller, draw)
+    return float((one == two).all(1).mean())
+
+
+def chosen(scores: Array, labeller: Labeller, draw: np.random.Generator) -> NDArray[np.bool_]:
+    """Say of each candidate whether it is among the best, as `Labeller.choose` draws them, (items, N)."""
+    rows = np.arange(len(scores))
+    seen = scores + labeller.noise * draw.gumbel(size=scores.shape)
+    seen[rows, draw.integers(0, scores.shape[1], len(scores))] += labeller.slot_bias
+    best: NDArray[np.bool_] = seen >= seen.max(1, keepdims=True) - labeller.tie
+    if labeller.tie == 0:  # equal ones by the draw
+        only = np.zeros_like(best)
+        only[rows, (best * (1 - draw.random(best.shape))).argmax(1)] = True
+        return only
+    return best
+
+
+def rating_agreement(scores: Array, borders: Array, noise: float) -> float:
+    """Return how often two ratings of one text are equal: the mean of Σ p² over the ratings.
 
     Args:
-        scores: (items, N) of a sample of items.
-        agreement: above 1/N.
+        scores: (items,).
+        borders: ascending, as for `Labeller.rate`.
+        noise: τ.
+    """
+    if noise == 0:
+        return 1.0
+    beyond = np.exp(-np.clip((borders - scores[:, None]) / noise + np.euler_gamma, -700, None))
+    below = np.exp(-beyond)  # the Gumbel distribution at each border
+    p = np.diff(below, axis=1, prepend=0.0, append=1.0)
+    return float((p**2).sum(1).mean())
+
+
+def tuned_noise(measure: Callable[[float], float], agreement: float) -> float:
+    """Return the least τ at which the labeller agrees with itself so often.
+
+    Args:
+        measure: how often it does at a τ.
+        agreement: wanted.
 
     Raises:
         SettingError: no noise gives it: items with equal scores can't be told apart, or it is chance.
     """
-    most, least = self_agreement(scores, 0.0), 1 / scores.shape[1]
-    if not least < agreement <= most:
-        raise SettingError(
-            f"agreement is {agreement:g}; on these items a labeller can agree with itself more than "
-            f"{least:g} and up to {most:.3f} of the time",
-            param="agreement",
-        )
-    low, high = 1e-6, 1e6
-    for _ in range(100):
+    found = [measure(float(noise)) for noise in NOISES]
+    for place, (before, after) in enumerate(pairwise(found)):
+        if min(before, after) <= agreement <= max(before, after):
+            low, high = NOISES[place : place + 2].tolist()
+            return crossing(measure, agreement, low, high, falling=before > agreement)
+    raise SettingError(
+        f"agreement is {agreement:g}; on these items a labeller can agree with itself {min(found):.3f} to "
+        f"{max(found):.3f} of the time; choose from that, or 1 for no noise",
+        param="agreement",
+    )
+
+
+def crossing(
+    measure: Callable[[float], float], agreement: float, low: float, high: float, *, falling: bool
+) -> float:
+    """Return where a measure passes the wanted value, between two noises, by halving their ratio."""
+    for _ in range(60):
         middle = (low * high) ** 0.5
-        if self_agreement(scores, middle) > agreement:
-            low = middle
-        else:
-            high = middle
+        low, high = (middle, high) if (measure(middle) > agreement) == falling else (low, middle)
     return (low * high) ** 0.5

@@ -5,13 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from inkfish.config import ModelConfig
 from inkfish.training.measure import Pace, duration, peak_memory
-from inkfish.training.optimise import Step
+
+if TYPE_CHECKING:
+    from inkfish.training.optimise import Step  # it needs torch, and labelling shows things too
 
 __all__ = ["Display", "describe_shape", "display"]
 

@@ -28,11 +28,13 @@ from inkfish.preferences.rollout import respond
 from inkfish.preferences.sequences import join, score_responses
 from inkfish.recipes.display import Display, display
 from inkfish.recipes.limits import check_real, check_whole
+from inkfish.recipes.prefer.judges import find_judge
 from inkfish.recipes.prefer.queries import Query
 from inkfish.recipes.prefer.replies import messages, pairs, replies
 from inkfish.recipes.prefer.report import sentence, verdict
-from inkfish.recipes.prefer.rewards import find_judge, find_reward, in_pieces
-from inkfish.recipes.prefer.settings import Prompting, backend_of
+from inkfish.recipes.prefer.rewards import find_reward, in_pieces
+from inkfish.recipes.prefer.running import backend_of
+from inkfish.recipes.prefer.settings import Prompting
 from inkfish.tokenizer import Tokenizer
 from inkfish.training.resources import cores
 from inkfish.weights import hub

@@ -33,7 +33,7 @@ from inkfish.recipes.prefer.comparisons import (
 from inkfish.recipes.prefer.learning import Beginning, Config
 from inkfish.recipes.prefer.queries import Query
 from inkfish.recipes.prefer.rewards import in_pieces
-from inkfish.recipes.prefer.settings import backend_of
+from inkfish.recipes.prefer.running import backend_of
 from inkfish.recipes.prefer.together import led, team_of
 from inkfish.training import schedule
 from inkfish.training.optimise import optimise
@@ -73,7 +73,9 @@ def train(
     led(ranks, check_dpo)
     assert config.store is not None, "the settings demand one"
     with Store(config.store) as store:
-        read = read_comparisons(store, begin.tokenizer, ratings=False, limit=None)
+        read = read_comparisons(
+            store, begin.tokenizer, ratings=False, limit=None, majority=config.majority, say=screen.say
+        )
     frame = config.framing(begin.tokenizer)  # for labels from elsewhere, which do not say how to ask
     found = [one if one.query.asked else replace(one, query=frame(one.query)) for one in read]
     learned, held = split(found, HELD_OUT, config.seed)

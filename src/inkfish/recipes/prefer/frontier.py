@@ -28,8 +28,9 @@ from inkfish.preferences.gold import Judge
 from inkfish.preferences.kl import best_of_n_kl
 from inkfish.recipes.display import display
 from inkfish.recipes.prefer.compare import AT_ONCE, Config, System, divergence, plain
+from inkfish.recipes.prefer.judges import find_judge
 from inkfish.recipes.prefer.queries import Query
-from inkfish.recipes.prefer.rewards import Reward, find_judge, find_reward
+from inkfish.recipes.prefer.rewards import Reward, find_reward
 from inkfish.training.resources import cores
 
 __all__ = ["Point", "draw", "run", "table"]

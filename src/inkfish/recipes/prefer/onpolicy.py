@@ -28,10 +28,11 @@ from inkfish.preferences.selftest import check_algorithm
 from inkfish.preferences.sequences import Sequences, join, score_responses
 from inkfish.recipes.display import Display
 from inkfish.recipes.prefer.agreement import check_reward
+from inkfish.recipes.prefer.judges import find_judge
 from inkfish.recipes.prefer.learning import Beginning, Config, algorithm_of
 from inkfish.recipes.prefer.queries import Query
-from inkfish.recipes.prefer.rewards import Reward, find_judge, find_reward, in_pieces
-from inkfish.recipes.prefer.settings import backend_of
+from inkfish.recipes.prefer.rewards import Reward, find_reward, in_pieces
+from inkfish.recipes.prefer.running import backend_of
 from inkfish.recipes.prefer.together import gathered, led, team_of
 from inkfish.training import curve, schedule
 from inkfish.training.metrics import read_metrics

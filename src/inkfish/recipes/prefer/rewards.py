@@ -1,10 +1,8 @@
-"""What a response is worth: a learned reward model, or a program that reads the text."""
+"""What a response is worth: a learned reward model, or a judge."""
 
 from __future__ import annotations
 
-import importlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -13,88 +11,23 @@ from typing import Any
 import torch
 
 from inkfish import weights
-from inkfish.errors import ModelError, SettingError
+from inkfish.errors import ModelError
 from inkfish.model import GPT2
-from inkfish.preferences.gold import Judge, afinn, descriptiveness, length_band, vader
 from inkfish.preferences.reward_model import RewardModel
 from inkfish.preferences.sequences import Sequences, join
 from inkfish.preferences.truncation import Truncation
-from inkfish.recipes.prefer import references
+from inkfish.recipes.prefer.judges import find_judge
 from inkfish.recipes.prefer.queries import Query
 from inkfish.tokenizer import Tokenizer
 from inkfish.weights import heads, hub
 
-__all__ = ["REPORT", "Reward", "find_judge", "find_reward", "in_pieces", "read_reward_model", "score"]
+__all__ = ["REPORT", "Reward", "find_reward", "in_pieces", "read_reward_model", "score"]
 
 REPORT = "reward.json"
 """Beside a finished reward model: how good it is. Without it a folder is no reward model."""
 
 Reward = Callable[[Sequence[Query], Sequence[Sequence[int]]], list[float]]
 """(queries, responses as ids) → how good each response is."""
-
-
-def find_judge(name: str) -> Judge:
-    """Return the judge that a setting names.
-
-    Args:
-        name: vader, afinn, descriptive, length:FEWEST-MOST, reward:FOLDER, classifier:LIKED:DISLIKED (files
-            of examples), rouge:ROWS or f1:ROWS (with references), or python:MODULE:FUNCTION for any function
-            of queries and responses.
-
-    Raises:
-        SettingError: none is called so.
-        ModelError: a folder without a reward model.
-    """
-    plain: dict[str, Judge] = {"vader": vader, "afinn": afinn, "descriptive": descriptiveness}
-    kind, _, rest = name.partition(":")
-    band = re.fullmatch(r"(\d+)-(\d+)", rest)
-    if name in plain:
-        return plain[name]
-    if kind == "length" and band and int(band[1]) <= int(band[2]):
-        return length_band(int(band[1]), int(band[2]))
-    if kind == "reward" and rest:
-        return learned_judge(rest)
-    if kind == "classifier" and ":" in rest:
-        liked, _, disliked = rest.partition(":")
-        return references.learned_from_examples(Path(liked), Path(disliked))
-    if kind in references.METRICS and rest:
-        return references.metric(kind, Path(rest))
-    if kind == "python" and ":" in rest:
-        return imported(rest)
-    raise SettingError(
-        f"judge is {name!r}; choose vader, afinn, descriptive, length:FEWEST-MOST, reward:FOLDER, "
-        "classifier:LIKED:DISLIKED, rouge:ROWS, f1:ROWS or python:MODULE:FUNCTION",
-        param="judge",
-    )
-
-
-def imported(place: str) -> Judge:
-    """Return a function of a module.
-
-    Raises:
-        SettingError: it is not there.
-    """
-    module, _, name = place.partition(":")
-    try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise SettingError(f"judge python:{place} is not there: {error}", param="judge") from None
-    return found
-
-
-def learned_judge(folder: str) -> Judge:
-    """Return a judge of texts from the folder of a reward model; it sees as much as its context holds."""
-    model, place = read_reward_model(Path(folder)), hub.find(folder)
-    context = model.trunk.config.n_positions
-    tokenizer = Tokenizer.load(place, vocab_size=model.trunk.config.vocab_size)
-
-    def judge(queries: Sequence[str], responses: Sequence[str]) -> list[float]:
-        answers = [tokenizer.encode(response)[: context - 1] for response in responses]
-        room = context - max(map(len, answers))
-        asked = [Query(tuple(tokenizer.encode(query)[-room:]), query) for query in queries]
-        return score(model, asked, answers, at_once=32)
-
-    return judge
 
 
 def find_reward(

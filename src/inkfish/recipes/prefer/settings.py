@@ -1,26 +1,21 @@
-"""What the recipes of preference learning share: prompts, responses, how they are cut, the machine."""
+"""What the recipes of preference learning share: prompts, responses, how they are cut."""
 
 # No `from __future__ import annotations`: a class derived elsewhere inherits types, not names of types.
 
 from collections.abc import Callable
-from concurrent.futures import Executor
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import get_args
 
-from inkfish.backends import Backend, native
-from inkfish.backends.torch import TorchBackend
 from inkfish.config import ModelConfig
 from inkfish.data.documents import Rules
 from inkfish.errors import ContextError, SettingError
-from inkfish.model import GPT2
 from inkfish.preferences.truncation import Truncation
 from inkfish.recipes.limits import check_choices, check_real, check_whole
 from inkfish.recipes.prefer.queries import Frame, Query, Split, TaskName, framing, read_queries
 from inkfish.tokenizer import Tokenizer
-from inkfish.weights.checkpoint import Checkpoint
 
-__all__ = ["Prompting", "backend_of", "check_context", "truncation_of"]
+__all__ = ["Prompting", "check_context", "truncation_of"]
 
 WHOLE = {
     "query_tokens": (2, 100_000),
@@ -158,11 +153,3 @@ def check_context(query: int, response: int, shape: ModelConfig) -> None:
             f"{shape.n_positions:,}; shorten one of them",
             param="query_tokens",
         )
-
-
-def backend_of(model: GPT2, *, device: str, threads: int, workers: Executor | None = None) -> Backend:
-    """Return what samples from a model's present weights, in float32: the fast engine, on a GPU the model."""
-    if device == "cpu" and native.available():
-        found = Checkpoint(model.config, model.tensors(copy=False), "float32")
-        return native.load(found, dtype="float32", threads=threads or None)
-    return TorchBackend(model, "float32")
