@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from inkfish.labels.records import Item, Label
 from inkfish.labels.store import Store
 from inkfish.metrics.agreement import (
+    Metric,
     cohen_kappa,
     fleiss_kappa,
     krippendorff_alpha,
@@ -20,6 +21,8 @@ from inkfish.metrics.winrate import wilson
 
 __all__ = ["dashboard"]
 
+Value = str | float
+"""What a label says, for comparison."""
 SAID_NOTHING = "skip"
 FEWEST = 10
 """Items that several have labelled, from which on alpha has an interval."""
@@ -38,15 +41,17 @@ def dashboard(store: Store) -> dict[str, Any]:
         "complete": progress.complete,
         "labels": progress.labels,
         "labellers": [labeller(name, given, items) for name, given in sorted(people.items())],
-        "agreement": agreement([label for label in labels if not label.repeat]),
+        "agreement": agreement(units(labels, ratings=False), store.settings.overlap, metric="nominal"),
+        "ratings": agreement(units(labels, ratings=True), store.settings.overlap, metric="interval"),
     }
 
 
 def labeller(name: str, labels: Sequence[Label], items: dict[str, Item]) -> dict[str, Any]:
     """Return one labeller's figures; None where there is nothing to count."""
     seconds = [x.answered - x.shown for x in labels if x.answered is not None and x.shown is not None]
-    slots = Counter(label.slot for label in labels if label.slot is not None)
-    places = max((len(label.order) for label in labels if label.slot is not None), default=0)
+    chosen = [label for label in labels if label.slot is not None and len(label.order) > 1]
+    places = max((len(label.order) for label in chosen), default=0)
+    slots = Counter(label.slot for label in chosen)
     gold = [
         set(label.best) <= set(items[label.item].gold or ()) for label in labels if has_gold(label, items)
     ]
@@ -57,6 +62,8 @@ def labeller(name: str, labels: Sequence[Label], items: dict[str, Item]) -> dict
         "labels": len(labels),
         "seconds": median(seconds) if seconds else None,
         "slots": [slots[i] for i in range(places)],
+        "first": share([label.slot == 0 for label in chosen]),
+        "chance": mean([1 / len(label.order) for label in chosen]) if chosen else None,
         "ties": sum(label.verdict == "tie" for label in labels),
         "gold": share(gold),
         "steady": share(again),
@@ -80,32 +87,50 @@ def value(label: Label) -> str:
     return f"{label.verdict} {sorted(label.best)}"
 
 
-def agreement(labels: Sequence[Label]) -> dict[str, Any] | None:
-    """Return how far labellers of the same items agree, None where no item has two."""
-    by_item: dict[str, dict[str, str]] = defaultdict(dict)
+def units(labels: Sequence[Label], *, ratings: bool) -> list[dict[str, Value]]:
+    """Return for each item that several have labelled what each of them said first, choices or ratings."""
+    found: dict[str, dict[str, Value]] = defaultdict(dict)
     for label in labels:
-        by_item[label.item][label.labeller] = value(label)
-    shared = [said for said in by_item.values() if len(said) >= 2]
+        if not label.repeat and (label.rating is not None) == ratings:
+            found[label.item][label.labeller] = value(label) if label.rating is None else label.rating
+    return [said for said in found.values() if len(said) >= 2]
+
+
+def agreement(shared: Sequence[dict[str, Value]], overlap: int, *, metric: Metric) -> dict[str, Any] | None:
+    """Return how far labellers of the same items agree, None where no item has two.
+
+    Args:
+        shared: for each item what each labeller said.
+        overlap: labellers that see each item.
+        metric: how values differ; kappa only knows equal ones, so that numbers have none.
+    """
     if not shared:
         return None
-    units = [list(said.values()) for said in shared]
-    interval = krippendorff_interval(units) if len(units) >= FEWEST else None
+    said = [list(one.values()) for one in shared]
+    interval = krippendorff_interval(said, metric=metric) if len(said) >= FEWEST else None
+    level = alike(shared, overlap) if metric == "nominal" else []
     return {
-        "items": len(units),
-        "percent": percent_agreement(units),
-        "alpha": krippendorff_alpha(units),
+        "items": len(said),
+        "percent": percent_agreement(said),
+        "alpha": krippendorff_alpha(said, metric=metric),
         "alpha_low": None if interval is None else interval.low,
         "alpha_high": None if interval is None else interval.high,
-        "kappa": kappa(shared),
+        "kappa": kappa(level) if level else None,
+        "kappa_items": len(level),
     }
 
 
-def kappa(shared: Sequence[dict[str, str]]) -> float | None:
-    """Return Cohen's kappa of the same two labellers, Fleiss' of as many for each item; None for others."""
-    names = {tuple(sorted(said)) for said in shared}
-    if len(names) == 1 and len(shared[0]) == 2:
+def alike(shared: Sequence[dict[str, Value]], overlap: int) -> list[dict[str, Value]]:
+    """Return the items with exactly as many labels as the overlap says, or else as most of them have."""
+    sizes = Counter(map(len, shared))
+    size = overlap if overlap in sizes else sizes.most_common(1)[0][0]
+    return [said for said in shared if len(said) == size]
+
+
+def kappa(level: Sequence[dict[str, Value]]) -> float:
+    """Return Cohen's kappa of the same two labellers, Fleiss' of others; each item has as many labels."""
+    names = {tuple(sorted(said)) for said in level}
+    if len(names) == 1 and len(level[0]) == 2:
         one, two = names.pop()
-        return cohen_kappa([said[one] for said in shared], [said[two] for said in shared])
-    if len({len(said) for said in shared}) == 1:
-        return fleiss_kappa([list(said.values()) for said in shared])
-    return None
+        return cohen_kappa([said[one] for said in level], [said[two] for said in level])
+    return fleiss_kappa([list(said.values()) for said in level])

@@ -218,6 +218,10 @@ class Labeller(Reply):
     labels: Amount
     seconds: float | None
     slots: list[Amount]
+    first: Share | None
+    """How often what stood first was chosen."""
+    chance: float | None
+    """How often it would be by chance."""
     ties: Amount
     gold: Share | None
     steady: Share | None
@@ -232,6 +236,8 @@ class Agreement(Reply):
     alpha_low: float | None
     alpha_high: float | None
     kappa: float | None
+    kappa_items: Amount
+    """Those with as many labels each, which kappa is of."""
 
 
 class Dashboard(Reply):
@@ -242,6 +248,9 @@ class Dashboard(Reply):
     labels: Amount
     labellers: list[Labeller]
     agreement: Agreement | None
+    """Of choices."""
+    ratings: Agreement | None
+    """Of ratings."""
 
 
 class PausedRun(Reply):
