@@ -26,6 +26,7 @@ from inkfish.labels.queue import next_item
 from inkfish.labels.records import Candidate, Item, Label
 from inkfish.labels.store import Store
 from inkfish.model import GPT2
+from inkfish.preferences.rollout import respond
 from inkfish.recipes import tokenizer
 from inkfish.recipes.prefer import compare, doctor, learning, optimize, reward, rewards, sample, simulate
 from inkfish.recipes.prefer.comparisons import read_comparisons, split
@@ -163,6 +164,87 @@ def test_candidates_are_sampled_once_and_reproducibly(made: Path, tmp_path: Path
     assert all(len(c.ids or ()) == 6 for item in items for c in item.candidates)
     assert items[0].candidates[1].origin == {**items[0].candidates[0].origin, "sample": 1}
     assert items[0].candidates[0].origin["temperature"] == 0.7
+    assert sample.run(replace(config, count=10)).added == 2  # it goes on where it stopped
+    with Store(tmp_path / "s") as one:
+        assert [i.key for i in one.items()[:8]] == [i.key for i in items]
+        assert len({i.query_ids for i in one.items()}) == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"temperature": 1.0},
+            r"temperature is 1\.0, and \S+ was sampled with 0\.7; give that, or another --st",
+        ),
+        ({"n": 2}, "n is 2, and .* was sampled with 3"),
+        ({"seed": 2}, "seed is 2, and .* was sampled with 1"),
+        ({"tokens": 5}, "tokens is 5, and .* was sampled with 6"),
+        ({"truncate": ".", "not_before": 2}, r"truncate is '\.', and .* was sampled with None"),
+        ({"model": "other"}, "model is '.*/other', and .* was sampled with '.*/base'"),
+        (
+            {"before": "The fox"},
+            "task, before or after differs from what .* was sampled with; give another --st",
+        ),
+    ],
+)
+def test_a_store_is_sampled_in_one_way(
+    made: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    config = sample.Config((made / "text.txt",), **SMALL, **at(made), store=tmp_path / "s", count=2, n=3)
+    sample.run(config)
+    before = (tmp_path / "s").read_bytes()
+    (tmp_path / "other").symlink_to(made / "base")
+    if "model" in changes:
+        changes = {"model": str(tmp_path / "other")}
+    with pytest.raises(DataError, match=words):
+        sample.run(replace(config, **changes, count=4))
+    assert (tmp_path / "s").read_bytes() == before
+    if "model" in changes:  # to other prompts another model may write, as in rounds
+        assert sample.run(replace(config, **changes, skip=2)).added == 2
+
+
+def test_a_kept_draw_can_be_drawn_again(made: Path, tmp_path: Path) -> None:
+    end = frequent(made)
+    config = sample.Config((made / "text.txt",), **SMALL, **at(made), store=tmp_path / "s", count=100, n=1)
+    sample.run(replace(config, truncate=end, not_before=1, filter=True))
+    with Store(tmp_path / "s") as store:
+        items = store.items()
+    origins = [item.candidates[0].origin for item in items]
+    assert max(origin["try"] for origin in origins) > 0
+    model = inkfish.load(str(made / "base"), dtype="float32", threads=1)
+    rule = replace(config, truncate=end, not_before=1).truncation(model.tokenizer)
+    assert rule is not None
+    for item, origin in zip(items, origins, strict=True):
+        (again,) = respond(
+            model.backend,
+            [item.query_ids or ()],
+            length=6,
+            temperature=0.7,
+            seed=origin["seed"] + origin["try"] * 2**32,
+            first=origin["prompt"],
+        ).tolist()
+        assert tuple(rule.cut(again)) == item.candidates[0].ids
+
+
+def test_samples_that_can_not_be(tmp_path: Path) -> None:
+    data = (tmp_path / "none.txt",)
+    with pytest.raises(
+        SettingError, match="other is starter, as the model is, and would write the same; name"
+    ):
+        sample.Config(data, other="starter")
+    with pytest.raises(
+        SettingError, match="filter is on, and there is no truncate that could end a candidate"
+    ):
+        sample.Config(data, filter=True)
+    with pytest.raises(SettingError, match="n is 3; two models write equally many"):
+        sample.Config(data, other="gpt2", n=3)
+    for text in (None, ""):
+        if text is not None:
+            data[0].write_text(text)
+        with pytest.raises(InkfishError):
+            sample.run(sample.Config(data, store=tmp_path / "s"))
+        assert not (tmp_path / "s").exists()
 
 
 def frequent(folder: Path) -> str:
@@ -287,6 +369,37 @@ def test_ties_and_pairs_are_learned_from(made: Path, tmp_path: Path, loss: str) 
     report = reward.run(config).report
     assert report is not None
     assert report["chance"] > 0.25
+
+
+def test_an_item_counts_once_by_its_majority_and_a_second_answer_not_at_all(
+    made: Path, tmp_path: Path, capsys: Any
+) -> None:
+    votes = {"ann": (0, 0, 0), "bob": (0, 1, 1), "cat": (0, 1, 2)}
+    with Store(tmp_path / "s", create=True) as store, Store(made / "s") as given:
+        items = given.items()[:3]
+        labels = [
+            Label(f"{who}{i}", items[i].key, who, "best", (choice,))
+            for who, choices in votes.items()
+            for i, choice in enumerate(choices)
+        ]
+        again = [Label(f"again{i}", one.key, "ann", "best", (3,), repeat=True) for i, one in enumerate(items)]
+        store.add(items, labels + again)
+        vocabulary, said = Tokenizer.load(made / "base"), list[str]()
+        each = read_comparisons(store, vocabulary, ratings=False, limit=None)
+        once = read_comparisons(store, vocabulary, ratings=False, limit=None, majority=True, say=said.append)
+    assert [one.targets.index(1.0) for one in each] == [0, 0, 0, 0, 1, 1, 0, 1, 2]
+    assert [(one.item, one.targets.index(1.0), one.labeller) for one in once] == [
+        (items[0].key, 0, "majority"),
+        (items[1].key, 1, "majority"),
+    ]
+    assert said == ["2 of 3 items count, once each; the others have no majority for a choice"]
+    out = {"store": tmp_path / "s", "model": str(made / "base"), "majority": True}
+    with pytest.raises(DataError, match="2 labels give . to learn from"):
+        reward.run(reward.Config(**REWARD, **out, out=tmp_path / "r"))
+    assert said[0] in capsys.readouterr().out
+    with pytest.raises(DataError, match="2 labels are too few for a batch of 16"):
+        optimize.run(policy(made, tmp_path / "p", algorithm="dpo", store=tmp_path / "s", majority=True))
+    assert said[0] in capsys.readouterr().out
 
 
 def test_ratings_are_learned_from(made: Path, tmp_path: Path) -> None:
@@ -684,10 +797,15 @@ def test_labels_that_can_not_be_learned_from(made: Path, tmp_path: Path) -> None
         with pytest.raises(DataError, match="holds no ratings"):
             reward.run(replace(config, loss="ratings"))
     with Store(tmp_path / "t", create=True) as store:
-        foreign = [Item("pair", "", (Candidate("", (999,)), Candidate("", (1,))), (i,)) for i in range(30)]
-        store.add(foreign, [Label(str(i), x.key, "a", "best", (0,)) for i, x in enumerate(foreign)])
-    with pytest.raises(DataError, match="the labels have token 999, the model ids below 300"):
-        reward.run(reward.Config(**plain, store=tmp_path / "t"))
+        foreign = Item(
+            "pair", "The fox", (Candidate("a", (999,)), Candidate("b", (1,))), (7,), meta={"asked": [8]}
+        )
+        store.add([foreign], [Label("1", foreign.key, "a", "best", (0,))])
+        vocabulary = Tokenizer.load(made / "base")
+        (found,) = read_comparisons(store, vocabulary, ratings=False, limit=None)
+    assert [vocabulary.decode(ids) for ids in (found.query.prompt, *found.responses)] == ["The fox", "a", "b"]
+    with pytest.raises(SettingError, match="majority is of choices; leave it out, or take --loss best"):
+        reward.Config(majority=True, loss="ratings")
     with pytest.raises(SettingError, match="at_once is 3 and batch 4; batch must be a multiple"):
         reward.Config(batch=4, at_once=3)
 
