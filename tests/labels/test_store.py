@@ -11,7 +11,7 @@ import pytest
 
 from inkfish.errors import DataError
 from inkfish.labels.queue import answer, next_item, undo
-from inkfish.labels.records import Candidate, Item, Label, check_label, shuffled
+from inkfish.labels.records import Candidate, Item, Label, check_item, check_label, shuffled
 from inkfish.labels.store import Settings, Store
 
 SCRIPTS = Path(__file__).parent
@@ -240,8 +240,10 @@ def test_a_skip_leaves_the_place_to_others(store: Store) -> None:
         ({"labeller": " "}, "labeller must be a name of 1 to 100 characters"),
         ({"order": (0, 1)}, r"order is \[0, 1\]; it must be an order of 0 to 3"),
         ({"rating": 3.0}, "a label 'best' has a rating"),
-        ({"verdict": "rating", "best": ()}, "a label 'rating' lacks its rating"),
-        ({"verdict": "rating", "best": (), "rating": 8.0}, "rating is 8.0; it must be from 1 to 7"),
+        (
+            {"verdict": "rating", "best": (), "rating": 7.0},
+            "verdict is 'rating' on an item 'best'; it must be best, tie, bad or skip",
+        ),
         ({"item": "0" * 64}, "there is no item '00000000000000000000' in labels.sqlite"),
     ],
 )
@@ -261,10 +263,65 @@ def test_what_a_label_may_say() -> None:
         replace(label(item(0)), verdict="tie", best=(0, 3)),
         replace(label(item(0)), verdict="bad", best=()),
         replace(label(item(0)), verdict="skip", best=()),
-        replace(label(item(0)), verdict="rating", best=(), rating=7.0),
     ):
         check_label(item(0), good)
+    check_label(RATED, RATING)
+    check_label(RATED, replace(RATING, verdict="skip", rating=None))
     assert replace(label(item(0), best=2), order=(3, 2, 1, 0)).slot == 1
+
+
+RATED = Item("rating", "query", (Candidate("text"),))
+RATING = Label("r", RATED.key, "ann", "rating", rating=7.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"rating": None}, "a label 'rating' lacks its rating"),
+        ({"rating": 8.0}, "rating is 8.0; it must be from 1 to 7"),
+        (
+            {"verdict": "best", "best": (0,), "rating": None},
+            "verdict is 'best' on an item 'rating'; it must be rating or skip",
+        ),
+    ],
+)
+def test_ratings_that_say_nothing_are_refused(change: dict[str, object], words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        check_label(RATED, replace(RATING, **change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (replace(item(0), kind="worst"), "kind is 'worst'; it must be one of best, pair, rating"),  # type: ignore[arg-type]
+        (replace(item(0), kind="pair"), "an item 'pair' has 4 candidates; it must have 2"),
+        (replace(item(0), kind="rating"), "an item 'rating' has 4 candidates; it must have 1"),
+        (item(0, n=1), "an item 'best' has 1 candidates; it must have 2 or more"),
+        (
+            replace(item(0), gold=(9,)),
+            r"gold is \[9\]; this item's candidates are 0 to 3, each named once at",
+        ),
+    ],
+)
+def test_items_that_are_not_what_their_kind_says(wrong: Item, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        check_item(wrong)
+    check_item(item(0))
+
+
+def test_what_was_undone_comes_back_where_it_is_added_again(store: Store) -> None:
+    first = store.items()[0]
+    given = label(first)
+    assert store.add([], [given]) == (0, 1)
+    undo(store, "ann", "u1")
+    assert store.progress().labels == 0
+    assert store.add([], [given]) == (0, 1)
+    assert store.labels() == [given]
+    assert store.add([], [given]) == (0, 0)
+    undo(store, "ann", "u2")
+    answer(store, label(first, request="r2", best=1))  # ann has changed her mind
+    assert store.add([], [given]) == (0, 0)
+    assert [one.best for one in store.labels()] == [(1,)]
 
 
 def test_strange_texts_stay_texts(store: Store) -> None:

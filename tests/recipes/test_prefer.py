@@ -394,7 +394,7 @@ def test_an_item_counts_once_by_its_majority_and_a_second_answer_not_at_all(
     ]
     assert said == ["2 of 3 items count, once each; the others have no majority for a choice"]
     out = {"store": tmp_path / "s", "model": str(made / "base"), "majority": True}
-    with pytest.raises(DataError, match="2 labels give . to learn from"):
+    with pytest.raises(DataError, match=r"2 labels give . to learn from"):
         reward.run(reward.Config(**REWARD, **out, out=tmp_path / "r"))
     assert said[0] in capsys.readouterr().out
     with pytest.raises(DataError, match="2 labels are too few for a batch of 16"):

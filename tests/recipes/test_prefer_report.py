@@ -40,7 +40,7 @@ def places(of: Item) -> tuple[int, ...]:
     return tuple(range(len(of.candidates)))
 
 
-def test_points_by_hand(tmp_path: Path) -> None:
+def test_points_by_hand(tmp_path: Path, capsys: Any) -> None:
     items = [item(n, "new", "old") for n in range(5)]
     store = labelled(
         tmp_path / "s",
@@ -57,7 +57,7 @@ def test_points_by_hand(tmp_path: Path) -> None:
     assert (found["model"], found["other"]) == ("new", "old")
     assert (found["wins"], found["ties"], found["losses"]) == (1, 2, 1)
     assert (found["items"], found["labelled"], found["labels"]) == (5, 4, 6)
-    assert found["score"]["mean"] == pytest.approx((2 / 3 + 0 + 0.5 + 0.5) / 4)
+    assert found["score"]["mean"] == pytest.approx((1 + 0 + 0.5 + 0.5) / 4)
     assert found["decided"]["mean"] == 0.5
     assert found["p"] == 1
     assert found["longer_by"] == 8
@@ -65,7 +65,21 @@ def test_points_by_hand(tmp_path: Path) -> None:
     assert found["slots"]["chance"] == 0.5
     assert found["labellers"] == {"ann": 0.5, "bob": 1.0, "cat": 0.0}
     assert found["agreement"]["percent"] == pytest.approx(1 / 3)
-    assert json.loads((tmp_path / "out" / "r.json").read_text())["wins"] == 1
+    assert found["voters"] == {"mean": 1.5, "least": 1, "most": 3}
+    assert found["undecided"] == 0
+    written = json.loads((tmp_path / "out" / "r.json").read_text())
+    assert written["wins"] == 1
+    assert written["votes"][0] == {
+        "item": items[0].key,
+        "majority": 1.0,
+        "votes": [
+            {"labeller": "ann", "verdict": "best", "best": [0], "point": 1.0},
+            {"labeller": "bob", "verdict": "best", "best": [0], "point": 1.0},
+            {"labeller": "cat", "verdict": "best", "best": [1], "point": 0.0},
+        ],
+    }
+    said = capsys.readouterr().out
+    assert "1.5 labellers voted per item (1 to 3); 0 items have no majority and count as ties" in said
     other = report.run(report.Config(store=store, model="old"))
     assert (other["wins"], other["losses"]) == (1, 1)
     assert other["score"]["mean"] == pytest.approx(1 - found["score"]["mean"])
@@ -79,18 +93,52 @@ def test_two_and_two_by_hand(tmp_path: Path) -> None:
         (0, "ann", "best", (1,)),
         (1, "ann", "best", (0,)),
         (2, "ann", "best", (3,)),
-        (3, "ann", "tie", (0, 1, 2)),  # two thirds of the best are new
+        (3, "ann", "tie", (0, 1, 2)),  # both models' texts
     )
     found = report.run(report.Config(store=store))
-    assert found["score"]["mean"] == pytest.approx((1 + 1 + 0 + 2 / 3) / 4)
-    assert (found["wins"], found["ties"], found["losses"]) == (3, 0, 1)
+    assert found["score"]["mean"] == pytest.approx((1 + 1 + 0 + 1 / 2) / 4)
+    assert (found["wins"], found["ties"], found["losses"]) == (2, 1, 1)
     assert found["slots"]["chance"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("votes", "majority"),
+    [
+        ([("best", (0,)), ("tie", (0, 1)), ("tie", (0, 1))], 0.5),  # the mean would be a win
+        ([("best", (0,)), ("best", (1,))], None),
+        ([("best", (0,)), ("bad", ()), ("tie", (0, 1))], 0.5),
+        ([("best", (0,)), ("best", (0,)), ("tie", (0, 1)), ("bad", ())], None),
+        ([("best", (1,)), ("best", (1,)), ("best", (0,))], 0.0),
+        ([("best", (1,)), ("skip", ()), ("skip", ())], 0.0),
+    ],
+)
+def test_more_than_half_of_the_votes_decide(
+    tmp_path: Path, votes: list[tuple[Verdict, tuple[int, ...]]], majority: float | None
+) -> None:
+    given = [(0, f"labeller {i}", *vote) for i, vote in enumerate(votes)]
+    found = report.run(report.Config(store=labelled(tmp_path / "s", [item(0, "new", "old")], *given)))
+    assert found["votes"][0]["majority"] == majority
+    assert found["score"]["mean"] == (0.5 if majority is None else majority)
+    assert found["undecided"] == (majority is None)
+
+
+def test_a_second_answer_to_the_same_item_is_no_vote(tmp_path: Path) -> None:
+    one = item(0, "new", "old")
+    with Store(labelled(tmp_path / "s", [one], (0, "ann", "best", (0,)))) as store:
+        store.add([], [Label(f"again {i}", one.key, "ann", "best", (1,), repeat=True) for i in range(3)])
+    found = report.run(report.Config(store=tmp_path / "s"))
+    assert (found["wins"], found["labels"]) == (1, 1)
 
 
 def test_stores_that_are_no_comparisons(tmp_path: Path) -> None:
     three = labelled(tmp_path / "three", [item(0, "a", "b", "c")])
     with pytest.raises(DataError, match=r"holds texts of 3 models \(a, b, c\); a report is about two"):
         report.run(report.Config(store=three))
+    imported = labelled(tmp_path / "imported", [Item("pair", "q", (Candidate("a"), Candidate("b")))])
+    with pytest.raises(
+        DataError, match="does not say which model wrote each text, as labels from other progr"
+    ):
+        report.run(report.Config(store=imported))
     two = labelled(tmp_path / "two", [item(0, "a", "b")])
     with pytest.raises(DataError, match="holds no labels yet; inkfish prefer label or simulate makes them"):
         report.run(report.Config(store=two))
@@ -124,7 +172,7 @@ def test_two_models_reply_to_messages_and_are_labelled(tmp_path: Path, capsys: A
 def test_labels_of_a_simulated_labeller_count_too(tmp_path: Path, capsys: Any) -> None:
     items = [item(n, "new", "old") for n in range(20)]
     store = labelled(tmp_path / "s", items)
-    simulate.run(simulate.Config(store=store, judge="length:0-1", agreement=0.75, slot_bias=100.0, tie=0.0))
+    simulate.run(simulate.Config(store=store, judge="length:0-1", agreement=1.0, slot_bias=100.0, tie=0.0))
     found = report.run(report.Config(store=store))
     assert found["slots"]["first"]["mean"] == 1.0  # the bias is far above the noise
     assert found["labelled"] == 20

@@ -11,7 +11,7 @@ from inkfish.cli.options import examples
 from inkfish.cli.output import note
 from inkfish.cli.serve import Access, announce
 from inkfish.cli.texts import read_file
-from inkfish.errors import MissingExtraError, SettingError
+from inkfish.errors import DataError, MissingExtraError, SettingError
 from inkfish.labels import exchange
 from inkfish.labels.store import Settings, Store
 from inkfish.server import create_app, listen, serve
@@ -264,26 +264,45 @@ def doctor(
 Form = Literal["openai", "trl", "summaries", "hh", "csv"]
 
 
-@app.command(name="import")
+@app.command(
+    name="import",
+    help_epilogue=examples(
+        "inkfish prefer import labels.json --form openai --store labels.sqlite",
+        "inkfish prefer import harmless-base/train.jsonl.gz --form hh --store hh.sqlite",
+        "inkfish prefer import labels.csv --form csv --store labels.sqlite",
+    ),
+)
 def import_labels(
     file: Path, /, *, form: Form, store: Path = Path("labels.sqlite"), model: str = "gpt2"
 ) -> int:
     """Take labels from a file of another program into a label store, all or none.
 
     Args:
-        file: The file.
+        file: The file, UTF-8, also packed by gzip.
         form: openai (best of four, token ids), trl (prompt, chosen, rejected), summaries
             (summarize-from-feedback), hh (hh-rlhf), or csv (as exported here).
         store: The label store; made where it is missing.
         model: Model whose vocabulary the token ids are of.
     """
+    found = exchange.read(file, form=form, vocabulary=vocabulary(model, form))
     with Store(store, create=True) as opened:
-        items, labels = exchange.read(file, opened, form=form, text=vocabulary(model, form))
+        items, labels = opened.add(
+            [one.item for one in found], [one.label for one in found if one.label is not None]
+        )
     note(f"{items:,} items and {labels:,} labels are new in {store}")
     return 0
 
 
-@app.command(name="export")
+@app.command(
+    name="export",
+    help_epilogue=examples(
+        "inkfish prefer export pairs.jsonl --form trl --store labels.sqlite",
+        "inkfish prefer export labels.json --form openai --store labels.sqlite",
+        "inkfish prefer export labels.csv --form csv --store labels.sqlite",
+        about="What was imported comes back with all that its rows had. Formats of choices have no room for "
+        "ties, skips, ratings and what is all bad; csv has.",
+    ),
+)
 def export_labels(
     out: Path, /, *, form: Form, store: Path = Path("labels.sqlite"), model: str = "gpt2"
 ) -> int:
@@ -293,12 +312,17 @@ def export_labels(
         out: The file to write.
         form: As for import.
         store: The label store.
-        model: Model whose vocabulary texts without token ids are read with.
+        model: Model whose vocabulary the token ids are to be of.
     """
     with Store(store) as opened:
-        content = exchange.write(opened, form=form, text=vocabulary(model, form))
-    out.write_bytes(content.encode())
-    note(f"written: {out}")
+        written = exchange.write(opened, form=form, vocabulary=vocabulary(model, form))
+    try:
+        out.write_bytes(written.content.encode())
+    except OSError as error:
+        raise DataError(f"{out} can't be written: {error.strerror}; name a file elsewhere") from None
+    note(f"{written.rows:,} rows written to {out}")
+    if written.left_out:
+        note(f"labels left out, as {form} has no room for them: {exchange.counted(written.left_out)}")
     return 0
 
 

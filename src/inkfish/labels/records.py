@@ -12,7 +12,8 @@ import numpy as np
 
 from inkfish.errors import DataError
 
-__all__ = ["KINDS", "VERDICTS", "Candidate", "Item", "Kind", "Label", "Verdict", "check_label", "shuffled"]
+__all__ = ["KINDS", "VERDICTS", "Candidate", "Item", "Kind", "Label", "Verdict", "check_item", "check_label"]
+__all__ += ["shuffled"]
 
 Kind = Literal["best", "pair", "rating"]
 Verdict = Literal["best", "tie", "bad", "skip", "rating"]
@@ -20,6 +21,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 RATINGS = (1, 7)
 """Lowest and highest rating."""
+CANDIDATES: Mapping[str, tuple[int, int]] = {"best": (2, 10**6), "pair": (2, 2), "rating": (1, 1)}
+"""Fewest and most candidates of each kind of item."""
 
 
 @dataclass(frozen=True)
@@ -103,29 +106,68 @@ class Label:
         return self.order.index(self.best[0]) if len(self.best) == 1 and self.order else None
 
 
+def check_item(item: Item) -> None:
+    """Refuse an item that is not what its kind says.
+
+    Raises:
+        DataError: in one line what is wrong.
+    """
+    if item.kind not in KINDS:
+        raise DataError(f"kind is {item.kind!r}; it must be one of {', '.join(KINDS)}", param="kind")
+    n, (low, high) = len(item.candidates), CANDIDATES[item.kind]
+    if not low <= n <= high:
+        raise DataError(
+            f"an item {item.kind!r} has {n} candidates; it must have {low}{' or more' * (high > low)}",
+            param="candidates",
+        )
+    check_numbers("gold", item.gold or (), n)
+
+
 def check_label(item: Item, label: Label) -> None:
     """Refuse a label that says nothing about its item.
 
     Raises:
         DataError: in one line what is wrong.
     """
-    n, verdict = len(item.candidates), label.verdict
-    if verdict not in VERDICTS:
-        raise DataError(f"verdict is {verdict!r}; it must be one of {', '.join(VERDICTS)}", param="verdict")
+    n = len(item.candidates)
+    check_verdict(item, label)
     if not label.labeller.strip() or len(label.labeller) > 100:
         raise DataError("labeller must be a name of 1 to 100 characters", param="labeller")
-    if any(not 0 <= i < n for i in label.best) or len(set(label.best)) < len(label.best):
-        raise DataError(f"best is {list(label.best)}; this item's candidates are 0 to {n - 1}", param="best")
-    wanted = {"best": (1, 1), "tie": (2, n)}.get(verdict, (0, 0))
-    if not wanted[0] <= len(label.best) <= wanted[1]:
+    check_numbers("best", label.best, n)
+    low, high = {"best": (1, 1), "tie": (2, n)}.get(label.verdict, (0, 0))
+    if not low <= len(label.best) <= high:
         raise DataError(
-            f"a label {verdict!r} names {len(label.best)} candidates; it must name "
-            f"{wanted[0] if wanted[0] == wanted[1] else f'{wanted[0]} to {wanted[1]}'}",
+            f"a label {label.verdict!r} names {len(label.best)} candidates; it must name "
+            f"{low if low == high else f'{low} to {high}'}",
             param="best",
         )
     if label.order and sorted(label.order) != list(range(n)):
         raise DataError(f"order is {list(label.order)}; it must be an order of 0 to {n - 1}", param="order")
     check_rating(label)
+
+
+def check_verdict(item: Item, label: Label) -> None:
+    """Refuse a verdict that there is not, or that is not one on such an item: anything may be skipped."""
+    if label.verdict not in VERDICTS:
+        raise DataError(
+            f"verdict is {label.verdict!r}; it must be one of {', '.join(VERDICTS)}", param="verdict"
+        )
+    rates = item.kind == "rating"
+    if label.verdict != "skip" and rates != (label.verdict == "rating"):
+        raise DataError(
+            f"verdict is {label.verdict!r} on an item {item.kind!r}; it must be "
+            f"{'rating' if rates else 'best, tie, bad'} or skip",
+            param="verdict",
+        )
+
+
+def check_numbers(name: str, chosen: Sequence[int], n: int) -> None:
+    """Refuse numbers that are not those of n candidates, or one twice."""
+    if any(not 0 <= i < n for i in chosen) or len(set(chosen)) < len(chosen):
+        raise DataError(
+            f"{name} is {list(chosen)}; this item's candidates are 0 to {n - 1}, each named once at most",
+            param=name,
+        )
 
 
 def check_rating(label: Label) -> None:

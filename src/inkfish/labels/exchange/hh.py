@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
-from inkfish.errors import DataError
-from inkfish.labels.exchange.labelled import Labelled, Labels, Text, json_lines, named, rows, take
+from inkfish.labels.exchange.labelled import (
+    Labelled,
+    Labels,
+    Vocabulary,
+    besides,
+    each,
+    kept,
+    refused,
+    rows,
+    storable,
+    take,
+)
 from inkfish.labels.exchange.pairs import pairs
 from inkfish.labels.records import Candidate, Item, Label
 
@@ -13,29 +23,28 @@ __all__ = ["read", "write"]
 
 REPLY = "\n\nAssistant:"
 """Stands before each reply."""
+FIELDS = ("chosen", "rejected")
 
 
-def read(content: str, text: Text) -> list[Labelled]:
+def read(content: str, vocabulary: Vocabulary) -> list[Labelled]:
     """Read rows. What both dialogues share, up to the last reply that begins there, is the query.
 
     Raises:
         DataError: two dialogues that share no beginning with a reply.
     """
-    values = rows(content)
-    found = []
-    for number, (value, request) in enumerate(
-        zip(values, named("hh", map(json.dumps, values)), strict=True), 1
-    ):
-        chosen, rejected = (take(value, name, str, number) for name in ("chosen", "rejected"))
-        cut = shared(chosen, rejected).rfind(REPLY)
-        if cut < 0:
-            raise DataError(
-                f'row {number}: the dialogues share no "Assistant:"; nothing was imported', param="file"
-            )
-        cut += len(REPLY)
-        item = Item("pair", chosen[:cut], (Candidate(chosen[cut:]), Candidate(rejected[cut:])))
-        found.append(Labelled(item, Label(request, item.key, "hh", "best", (0,), tool="imported")))
-    return found
+    return each("hh", rows(content), pair)
+
+
+def pair(value: dict[str, Any], number: int, request: str) -> Labelled:
+    """Read one row; further fields are kept with the label."""
+    chosen, rejected = (take(value, name, str, number) for name in FIELDS)
+    cut = shared(chosen, rejected).rfind(REPLY)
+    if cut < 0:
+        raise refused(number, 'the dialogues share no "Assistant:"')
+    cut += len(REPLY)
+    item = Item("pair", chosen[:cut], (Candidate(chosen[cut:]), Candidate(rejected[cut:])))
+    meta = {"hh": besides(value, *FIELDS)}
+    return storable(item, Label(request, item.key, "hh", "best", (0,), tool="imported", meta=meta), number)
 
 
 def shared(one: str, other: str) -> str:
@@ -46,15 +55,16 @@ def shared(one: str, other: str) -> str:
     return one[:length]
 
 
-def write(labels: Labels, text: Text) -> str:
-    """Write pairs; a query that is no dialogue becomes what a person says."""
-    return json_lines(
+def write(labels: Labels, vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """Return pairs as rows; a query that is no dialogue becomes what a person says."""
+    return [
         {
             "chosen": dialogue(pair.item.query, pair.item.candidates[pair.better].text),
             "rejected": dialogue(pair.item.query, pair.item.candidates[pair.worse].text),
         }
+        | kept(pair.label, "hh")
         for pair in pairs(labels)
-    )
+    ]
 
 
 def dialogue(query: str, reply: str) -> str:

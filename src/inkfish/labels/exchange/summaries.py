@@ -2,56 +2,54 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from inkfish.errors import DataError
-from inkfish.labels.exchange.labelled import Labelled, Labels, Text, json_lines, named, rows, take
+from inkfish.labels.exchange.labelled import (
+    Labelled,
+    Labels,
+    Vocabulary,
+    besides,
+    each,
+    is_choice,
+    kept,
+    refused,
+    rows,
+    storable,
+    take,
+)
 from inkfish.labels.records import Candidate, Item, Label
 
 __all__ = ["read", "write"]
 
-KEPT = ("split", "batch", "extra")
-"""Fields of a row that are kept with the label, and written again."""
 
-
-def read(content: str, text: Text) -> list[Labelled]:
+def read(content: str, vocabulary: Vocabulary) -> list[Labelled]:
     """Read rows; the query is the post, or the article where there is no post."""
-    values = rows(content)
-    pairs = zip(values, named("summaries", map(json.dumps, values)), strict=True)
-    return [comparison(value, number, request) for number, (value, request) in enumerate(pairs, 1)]
+    return each("summaries", rows(content), comparison)
 
 
 def comparison(value: dict[str, Any], number: int, request: str) -> Labelled:
-    """Read one row."""
+    """Read one row; all but the two texts is kept with the label too, as rows may share an item."""
     info, summaries = take(value, "info", dict, number), take(value, "summaries", list, number)
     choice, query = take(value, "choice", int, number), info.get("post") or info.get("article")
     texts = [summary.get("text") for summary in summaries if isinstance(summary, dict)]
-    if not isinstance(query, str) or len(summaries) != 2 or not all(isinstance(t, str) for t in texts):
-        raise DataError(
-            f"row {number}: it must have a post or an article and two summaries; nothing was imported",
-            param="file",
-        )
-    item = Item(
-        "pair",
-        query,
-        tuple(Candidate(s["text"], origin={k: v for k, v in s.items() if k != "text"}) for s in summaries),
-        meta={"info": info},
-    )
-    meta = {name: value[name] for name in KEPT if name in value}
-    worker = str(value.get("worker", "summaries"))
-    label = Label(request, item.key, worker, "best", (choice,), tool="imported", meta=meta)
-    return Labelled(item, label)
+    if not isinstance(query, str) or len(summaries) != 2 or [type(t) for t in texts] != [str, str]:
+        raise refused(number, "it must have a post or an article and two summaries")
+    others = [besides(summary, "text") for summary in summaries]
+    candidates = tuple(Candidate(text, origin=other) for text, other in zip(texts, others, strict=True))
+    item = Item("pair", query, candidates, meta={"info": info})
+    meta = {"summaries": value | {"summaries": others}}
+    label = Label(request, item.key, worker(value), "best", (choice,), tool="imported", meta=meta)
+    return storable(item, label, number)
 
 
-def write(labels: Labels, text: Text) -> str:
-    """Write choices of two; of more candidates the best stands beside each other one."""
-    return json_lines(
-        row(one, place, second)
-        for one in labels
-        if one.label is not None and one.label.verdict == "best"
-        for place, second in sides(one)
-    )
+def worker(value: dict[str, Any]) -> str:
+    """Return the name of who chose."""
+    return "summaries" if value.get("worker") is None else str(value["worker"])
+
+
+def write(labels: Labels, vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """Return choices of two as rows; of more candidates the best stands beside each other one."""
+    return [row(one, place, second) for one in labels if is_choice(one) for place, second in sides(one)]
 
 
 def sides(one: Labelled) -> list[tuple[int, int]]:
@@ -64,15 +62,14 @@ def sides(one: Labelled) -> list[tuple[int, int]]:
 
 
 def row(one: Labelled, first: int, second: int) -> dict[str, Any]:
-    """Return one comparison."""
+    """Return one comparison, with all that its row had if it was read from one."""
     assert one.label is not None, "asked for labels only"
-    texts = [one.item.candidates[i] for i in (first, second)]
-    found: dict[str, Any] = {
+    shown = [one.item.candidates[i] for i in (first, second)]
+    rest = kept(one.label, "summaries") or {
         "info": one.item.meta.get("info", {"id": one.item.key, "post": one.item.query}),
-        "summaries": [{"text": candidate.text, **candidate.origin} for candidate in texts],
-        "choice": (first, second).index(one.label.best[0]),
+        "summaries": [candidate.origin for candidate in shown],
+        "choice": None,
         "worker": one.label.labeller,
     }
-    kept = {name: one.label.meta[name] for name in KEPT if name in one.label.meta}
-    order = ("info", "split", "summaries", "choice", "worker", "batch", "extra")
-    return {name: (found | kept)[name] for name in order if name in found | kept}
+    summaries = [{"text": c.text, **other} for c, other in zip(shown, rest["summaries"], strict=True)]
+    return rest | {"summaries": summaries, "choice": (first, second).index(one.label.best[0])}

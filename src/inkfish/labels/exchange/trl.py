@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
-from inkfish.labels.exchange.labelled import Labelled, Labels, Text, json_lines, named, rows, take
+from inkfish.labels.exchange.labelled import (
+    Labelled,
+    Labels,
+    Vocabulary,
+    besides,
+    each,
+    kept,
+    rows,
+    storable,
+    take,
+)
 from inkfish.labels.exchange.pairs import pairs
 from inkfish.labels.records import Candidate, Item, Label
 
 __all__ = ["read", "write"]
 
-
-def read(content: str, text: Text) -> list[Labelled]:
-    """Read rows; each is a pair of which the first was chosen."""
-    values = rows(content)
-    found = []
-    for number, (value, request) in enumerate(
-        zip(values, named("trl", map(json.dumps, values)), strict=True), 1
-    ):
-        prompt, chosen, rejected = (take(value, n, str, number) for n in ("prompt", "chosen", "rejected"))
-        item = Item("pair", prompt, (Candidate(chosen), Candidate(rejected)))
-        found.append(Labelled(item, Label(request, item.key, "trl", "best", (0,), tool="imported")))
-    return found
+FIELDS = ("prompt", "chosen", "rejected")
 
 
-def write(labels: Labels, text: Text) -> str:
-    """Write pairs."""
-    return json_lines(
+def read(content: str, vocabulary: Vocabulary) -> list[Labelled]:
+    """Read rows; each is a pair of which the first was chosen. Further fields are kept with the label."""
+    return each("trl", rows(content), pair)
+
+
+def pair(value: dict[str, Any], number: int, request: str) -> Labelled:
+    """Read one row."""
+    prompt, chosen, rejected = (take(value, name, str, number) for name in FIELDS)
+    item = Item("pair", prompt, (Candidate(chosen), Candidate(rejected)))
+    meta = {"trl": besides(value, *FIELDS)}
+    return storable(item, Label(request, item.key, "trl", "best", (0,), tool="imported", meta=meta), number)
+
+
+def write(labels: Labels, vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """Return pairs as rows."""
+    return [
         {
             "prompt": pair.item.query,
             "chosen": pair.item.candidates[pair.better].text,
             "rejected": pair.item.candidates[pair.worse].text,
         }
+        | kept(pair.label, "trl")
         for pair in pairs(labels)
-    )
+    ]

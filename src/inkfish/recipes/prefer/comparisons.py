@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +13,8 @@ from torch import Tensor
 from inkfish.errors import DataError
 from inkfish.labels.records import Item, Label
 from inkfish.labels.store import Store
+from inkfish.labels.tokens import tokens
+from inkfish.labels.votes import JUDGED, by_item, first_answers, majorities
 from inkfish.preferences.selftest import choice_targets
 from inkfish.preferences.sequences import Sequences, join
 from inkfish.recipes.prefer.queries import Query
@@ -34,7 +36,7 @@ class Comparison:
     item: str
     """Key of the item."""
     labeller: str
-    """Who said it."""
+    """Who said it; "majority" where several labellers count as one."""
 
 
 class Comparisons(NamedTuple):
@@ -63,24 +65,32 @@ class Comparisons(NamedTuple):
 
 
 def read_comparisons(
-    store: Store, tokenizer: Tokenizer, *, ratings: bool, limit: int | None
+    store: Store,
+    tokenizer: Tokenizer,
+    *,
+    ratings: bool,
+    limit: int | None,
+    majority: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Comparison]:
     """Return what a store's labels say, in the order in which they were given.
 
-    Skipped items, and those of which no candidate is good, say nothing here.
+    Skipped items, and those of which no candidate is good, say nothing here; nor does a labeller's second
+    answer to the same item.
 
     Args:
         store: the label store.
-        tokenizer: for texts without ids.
+        tokenizer: for texts without ids, or with those of another vocabulary.
         ratings: take ratings instead of choices.
         limit: most labels.
+        majority: each item counts once, as more than half of its labellers say.
+        say: told how many items have no majority.
 
     Raises:
         DataError: there is none, or items have unequal numbers of candidates.
     """
     items = {item.key: item for item in store.items()}
-    wanted = ("rating",) if ratings else ("best", "tie")
-    labels = [label for label in store.labels() if label.verdict in wanted][:limit]
+    labels = (majority_labels(store, say) if majority else wanted_labels(store, ratings=ratings))[:limit]
     if not labels:
         raise DataError(
             f"{store.path} holds no {'ratings' if ratings else 'choices'}; inkfish prefer label or simulate "
@@ -97,19 +107,33 @@ def read_comparisons(
     return found
 
 
+def wanted_labels(store: Store, *, ratings: bool) -> list[Label]:
+    """Return the labels that say something, the first of each labeller of an item."""
+    wanted = ("rating",) if ratings else ("best", "tie")
+    return first_answers(label for label in store.labels() if label.verdict in wanted)
+
+
+def majority_labels(store: Store, say: Callable[[str], None]) -> list[Label]:
+    """Return one label for each item that has a majority, and say how many have none."""
+    votes = first_answers(label for label in store.labels() if label.verdict in JUDGED)
+    found, items = majorities(votes), len(by_item(votes))
+    say(f"{len(found):,} of {items:,} items count, once each; the others have no majority for a choice")
+    return found
+
+
 def comparison(item: Item, label: Label, tokenizer: Tokenizer) -> Comparison:
     """Return one label as tokens."""
-    query = item.query_ids if item.query_ids is not None else tuple(tokenizer.encode(item.query))
-    responses = tuple(
-        candidate.ids if candidate.ids is not None else tuple(tokenizer.encode(candidate.text))
-        for candidate in item.candidates
-    )
+    query = tokens(tokenizer, item.query_ids, item.query)
+    responses = tuple(tokens(tokenizer, candidate.ids, candidate.text) for candidate in item.candidates)
     if label.rating is not None:
         targets = [label.rating]
     else:
         targets = choice_targets(None, len(responses), tied=label.best)
-    asked = Query(query, item.query, tuple(item.meta.get("asked", ())))
-    return Comparison(asked, responses, tuple(targets), item.key, label.labeller)
+    # how the model was asked is known in ids alone: in another vocabulary it is for the settings to say
+    asked = tuple(item.meta.get("asked", ()))
+    if query != item.query_ids or max(asked, default=0) >= tokenizer.vocab_size:
+        asked = ()
+    return Comparison(Query(query, item.query, asked), responses, tuple(targets), item.key, label.labeller)
 
 
 def split(found: Sequence[Comparison], share: float, seed: int) -> tuple[list[Comparison], list[Comparison]]:

@@ -125,6 +125,8 @@ class Config(Prompting):
     """For dpo: how dear divergence is."""
     pairwise: bool = False
     """For dpo: learn from pairs, the best against each other one, as published; else from whole labels."""
+    majority: bool = False
+    """For dpo and rounds: each item counts once, as more than half of its labellers say, or is left out."""
     stop_kl: float | None = None
     """Divergence at which the run stops; by default three times the target, or 100 without one."""
     save_every: int = 5

@@ -172,8 +172,7 @@ def memory(config: Config, policy: Policy, begin: Beginning) -> str:
 def settings(config: Config, begin: Beginning, prompts: str) -> dict[str, Any]:
     """Return all that the weights depend on; prompts, reward and labels by their hashes."""
     chosen = {name: value for name, value in asdict(config).items() if name not in {"force", "fresh"}}
-    if not config.pairwise:
-        del chosen["pairwise"]
+    chosen = {name: value for name, value in chosen.items() if value or name not in {"pairwise", "majority"}}
     hashes = {"prompts": prompts, "model": tensors_digest(begin.base)}
     if config.start is not None:
         hashes["start"] = tensors_digest(weights.read(hub.find(config.start)))

@@ -4,8 +4,9 @@
     inkfish prefer label --store pairs.sqlite          (or simulate)
     inkfish prefer report --store pairs.sqlite --model runs/policy
 
-Works for pairs, and for items with several candidates of each model, such as two and two: there a point is
-won where the best candidate is the model's. Several labels of an item are averaged, so the majority decides.
+Works for pairs, and for items with several candidates of each model, such as two and two: there a vote is for
+the model whose the best candidate is. What more than half of an item's labellers say counts; a tie of both
+models' texts, no good candidate and no majority count as a tie.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from inkfish.errors import DataError
 from inkfish.labels.dashboard import dashboard
 from inkfish.labels.records import Item, Label
 from inkfish.labels.store import Store
+from inkfish.labels.votes import JUDGED, by_item, first_answers, majority
 from inkfish.metrics.winrate import compare, length_controlled, wilson
 from inkfish.recipes.display import display
 
@@ -49,22 +51,22 @@ def run(config: Config) -> dict[str, Any]:
     with display() as screen, Store(config.store) as store:
         items = {item.key: item for item in store.items()}
         sides = two_models(items.values(), config)
-        said: dict[str, list[Label]] = defaultdict(list)
-        for label in store.labels():
-            if label.verdict in {"best", "tie", "bad"} and not label.repeat:
-                said[label.item].append(label)
+        said = by_item(first_answers(label for label in store.labels() if label.verdict in JUDGED))
         if not said:
             raise DataError(
                 f"{config.store} holds no labels yet; inkfish prefer label or simulate makes them",
                 param="store",
             )
         chosen = [items[key] for key in said]
-        points = [mean([point(items[key], one, sides[0]) for one in labels]) for key, labels in said.items()]
+        voted = [votes(items[key], labels, sides[0]) for key, labels in said.items()]
+        points = [0.5 if one["majority"] is None else one["majority"] for one in voted]
         report: dict[str, Any] = {"model": sides[0], "other": sides[1], "items": len(items)}
         report |= {"labelled": len(said), "labels": sum(map(len, said.values()))}
+        report |= {"undecided": sum(one["majority"] is None for one in voted)}
+        report |= {"voters": spread([len(labels) for labels in said.values()])}
         report |= verdict(points, [longer(item, sides[0]) for item in chosen])
         report |= {"slots": slots(list(said.values())), "labellers": each_labeller(items, said, sides[0])}
-        report["agreement"] = dashboard(store)["agreement"]
+        report |= {"agreement": dashboard(store)["agreement"], "votes": voted}
         screen.say(f"{sides[0]} against {sides[1]}: {sentence(report)}")
         for line in further(report):
             screen.say(line)
@@ -80,7 +82,13 @@ def two_models(items: Any, config: Config) -> tuple[str, str]:
     Raises:
         DataError: there are not two, or not this one.
     """
-    names = list(dict.fromkeys(str(c.origin.get("model")) for item in items for c in item.candidates))
+    names = list(dict.fromkeys(c.origin.get("model") for item in items for c in item.candidates))
+    if None in names:
+        raise DataError(
+            f"{config.store} does not say which model wrote each text, as labels from other programs do not; "
+            "a report is about two models: inkfish prefer compare --store makes such a store",
+            param="store",
+        )
     if len(names) != 2:
         raise DataError(
             f"{config.store} holds texts of {len(names)} models ({', '.join(names) or 'none'}); a report is "
@@ -94,10 +102,24 @@ def two_models(items: Any, config: Config) -> tuple[str, str]:
 
 
 def point(item: Item, label: Label, model: str) -> float:
-    """Return 1 where a model's text was best, 0 where the other's was, its share of a tie; all bad is 1/2."""
-    if not label.best:
-        return 0.5
-    return mean([float(item.candidates[i].origin.get("model") == model) for i in label.best])
+    """Return 1 where a model's text was best, 0 where the other's was, 1/2 for a tie of both and all bad."""
+    whose = {item.candidates[i].origin.get("model") == model for i in label.best}
+    return float(whose.pop()) if len(whose) == 1 else 0.5
+
+
+def votes(item: Item, labels: Sequence[Label], model: str) -> dict[str, Any]:
+    """Return the votes on an item, as given and as points, and the point that more than half of them give."""
+    points = [point(item, label, model) for label in labels]
+    given = [
+        {"labeller": label.labeller, "verdict": label.verdict, "best": list(label.best), "point": value}
+        for label, value in zip(labels, points, strict=True)
+    ]
+    return {"item": item.key, "majority": majority(points), "votes": given}
+
+
+def spread(counts: Sequence[int]) -> dict[str, float]:
+    """Return mean, least and most."""
+    return {"mean": mean(counts), "least": min(counts), "most": max(counts)}
 
 
 def longer(item: Item, model: str) -> float:
@@ -166,7 +188,11 @@ def sentence(found: Mapping[str, Any]) -> str:
 
 def further(report: Mapping[str, Any]) -> list[str]:
     """Return what else there is to say of labels."""
-    lines = []
+    voters = report["voters"]
+    lines = [
+        f"{voters['mean']:.1f} labellers voted per item ({voters['least']} to {voters['most']}); "
+        f"{report['undecided']:,} items have no majority and count as ties"
+    ]
     if report["slots"] is not None:
         first = report["slots"]["first"]
         lines.append(

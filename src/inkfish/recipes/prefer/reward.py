@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import KW_ONLY, asdict, dataclass, replace
 from pathlib import Path
@@ -99,6 +99,8 @@ class Config:
     """best: softmax over the candidates; pairs: the best against each other one; ratings: squared error."""
     limit: int | None = None
     """Most labels; by default all."""
+    majority: bool = False
+    """Each item counts once, as more than half of its labellers say; others are left out."""
     held_out: float = 0.1
     """Share of the items that is not learned from."""
     epochs: int = 1
@@ -145,6 +147,8 @@ class Config:
             check_real(self, {"temperature": (0.01, 2)})
         check_choices(self, {"loss": get_args(LossName), "optimizer": adam.NAMES})
         check_choices(self, {"precision": ("auto", "bfloat16", "float32")})
+        if self.majority and self.loss == "ratings":
+            raise SettingError("majority is of choices; leave it out, or take --loss best", param="majority")
         if self.batch % self.at_once:
             raise SettingError(
                 f"at_once is {self.at_once} and batch {self.batch}; batch must be a multiple of at_once",
@@ -193,7 +197,7 @@ def run(config: Config) -> Result:
 
 def begun(config: Config, screen: Display, ranks: Ranks) -> Result:
     """Train, normalise and test as one of the processes of a run."""
-    base, data, config = ranks.after_the_first(lambda: read(config, ranks))
+    base, data, config = ranks.after_the_first(lambda: read(config, ranks, screen.say))
     torch.manual_seed(config.seed)
     model = RewardModel(GPT2(base.config))
     model.trunk.load_tensors(base.tensors)
@@ -219,17 +223,24 @@ def begun(config: Config, screen: Display, ranks: Ranks) -> Result:
     return Result(config.out, report, signal, ranks.leads)
 
 
-def read(config: Config, ranks: Ranks) -> tuple[Checkpoint, Data, Config]:
+def read(config: Config, ranks: Ranks, say: Callable[[str], None]) -> tuple[Checkpoint, Data, Config]:
     """Return the model, the labels, and the settings with what the labels say of their sampling."""
     folder = hub.find(config.model)
     base = weights.read(folder)
     tokenizer = Tokenizer.load(folder, vocab_size=base.config.vocab_size)
     with Store(config.store) as store:
-        found = read_comparisons(store, tokenizer, ratings=config.loss == "ratings", limit=config.limit)
+        found = read_comparisons(
+            store,
+            tokenizer,
+            ratings=config.loss == "ratings",
+            limit=config.limit,
+            majority=config.majority,
+            say=say,
+        )
         config = as_sampled(config, store.items()[0])
     data = Data(*split(found, config.held_out, config.seed), tokenizer, found)
     check_shares(ranks, **{"batch / at_once": config.batch // config.at_once})
-    check_data(config, data, base.config.vocab_size)
+    check_data(config, data)
     longest = max(max(len(one.query.ids), len(one.query.prompt)) for one in found)
     check_context(longest, max(len(r) for one in found for r in one.responses), base.config)
     return base, data, config
@@ -250,24 +261,17 @@ def as_sampled(config: Config, item: Item) -> Config:
     return replace(config, **{name: said[name] for name in said if getattr(config, name) is None})
 
 
-def check_data(config: Config, data: Data, vocab_size: int) -> None:
+def check_data(config: Config, data: Data) -> None:
     """Refuse labels that can't be learned from.
 
     Raises:
-        DataError: too few, or of another vocabulary.
+        DataError: too few.
     """
     if len(data.learned) < config.batch or not data.held:
         raise DataError(
             f"{len(data.labels):,} labels give {len(data.learned):,} to learn from, {len(data.held):,} held "
             f"out; a batch has {config.batch}: label more, or take a smaller --batch",
             param="store",
-        )
-    largest = max(max((*one.query.ids, *r)) for one in data.labels for r in one.responses)
-    if largest >= vocab_size:
-        raise DataError(
-            f"the labels have token {largest:,}, the model ids below {vocab_size:,}; take the model that "
-            "wrote the candidates",
-            param="model",
         )
 
 
@@ -276,7 +280,7 @@ def settings(config: Config, found: Sequence[Comparison]) -> dict[str, Any]:
     import hashlib
 
     chosen = {name: value for name, value in asdict(config).items() if name not in {"force", "fresh"}}
-    chosen = {name: value for name, value in chosen.items() if value != ""}
+    chosen = {name: value for name, value in chosen.items() if value != "" and value is not False}
     labels = repr([(one.item, one.targets, one.labeller) for one in found])
     return chosen | {
         "precision": precision(config),

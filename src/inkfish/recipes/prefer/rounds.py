@@ -148,6 +148,7 @@ def learned(config: Config, number: int, here: Path, policy: Path | None) -> int
             at_once=max(n for n in range(1, 5) if config.reward_batch % n == 0),
             lr=config.reward_lr,
             epochs=config.reward_epochs,
+            majority=config.majority,
             held_out=config.held_out,
             threads=config.threads,
             seed=config.seed,
