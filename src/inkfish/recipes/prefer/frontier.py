@@ -86,6 +86,7 @@ def run(config: Config) -> list[Point]:
         if len(queries) < config.count:
             raise DataError(f"the data give {len(queries):,} prompts, not {config.count:,}", param="count")
         scale = scale_of(config, base, queries, workers)
+        screen.say(f"{config.best_of * config.count:,} responses for best of n, {len(places)} checkpoints")
         points = best_of(config, scale)
         screen.say(f"best of 1 to {points[-1].step} measured on {len(queries):,} prompts")
         for number, (folder, place) in enumerate(places, start=1):

@@ -465,11 +465,11 @@ def show(
     *,
     aloud: bool,
 ) -> None:
-    """Write some samples with their scores down, and to the screen at the end."""
+    """Write samples for different prompts with their scores down, and to the screen at the end."""
     episode = writer.now
     assert episode is not None, "samples are of an update"
     kl, texts = episode.rollout.kl.tolist(), []
-    for i in range(min(SHOWN, len(episode.queries))):
+    for i in range(0, len(episode.queries), writer.config.group)[:SHOWN]:
         score = float(episode.rollout.scores[i])
         response = writer.begin.tokenizer.decode(writer.seen(episode.responses[i : i + 1])[0])
         head = f"score {score:.2f}, KL {kl[i]:.2f}, total {score - coefficient * kl[i]:.2f}"
