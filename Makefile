@@ -30,22 +30,22 @@ prefer: $(VENV)/.test ## learn a preference from labels, half an hour: make pref
 	$(LEARN) --reward $(OUT)/reward --out $(OUT)/policy
 	$(COMPARE) --model $(OUT)/policy --out $(OUT)/report.json
 
-# RLOO learns from each response once and is done in a quarter of PPO's time, so the dear, the cheap and the missing penalty
-# are its. A line that begins with - may fail: guards stop the run without a penalty, and rewards of too few labels.
-RLOO = $(LEARN) --reward $(OUT)/reward --algorithm rloo --batch 32 --minibatch 32 --epochs 1 --save-every 8
+# RLOO learns from each response once and is done in a quarter of PPO's time, so penalties and numbers of labels are tried with
+# it. A line that begins with - may fail: guards stop the run without a penalty, and rewards of too few labels.
+RLOO = $(LEARN) --algorithm rloo --batch 32 --minibatch 32 --epochs 1 --save-every 8
 FEWER := 150 300 600 1200
-prefer-full: prefer ## and RLOO, DPO, no KL penalty, best-of-n, fewer labels, the frontier: two hours
-	$(RLOO) --out $(OUT)/rloo
+prefer-full: prefer ## and RLOO, DPO, no KL penalty, best-of-n, fewer labels, the frontier: an hour and a half
+	$(RLOO) --reward $(OUT)/reward --out $(OUT)/rloo
 	$(LEARN) --out $(OUT)/dpo --algorithm dpo --batch 32 --minibatch 32 --episodes 4480
-	$(RLOO) --out $(OUT)/weak --kl 0.03 --kl-target 0 --stop-kl 50
-	-$(RLOO) --out $(OUT)/free --kl 0 --kl-target 0 --episodes 4096
+	$(RLOO) --reward $(OUT)/reward --out $(OUT)/weak --kl 0.03 --kl-target 0 --stop-kl 50
+	-$(RLOO) --reward $(OUT)/reward --out $(OUT)/free --kl 0 --kl-target 0 --episodes 4096
 	for run in rloo dpo; do $(COMPARE) --model $(OUT)/$$run --out $(OUT)/report-$$run.json; done
 	$(COMPARE) $(foreach run,policy rloo dpo weak free,--frontier $(OUT)/$(run)) --reward $(OUT)/reward \
 	  --best-of 64 --count 256 --out $(OUT)/frontier.json
 	-for n in $(FEWER); do \
 	  $(PREFER) reward $(LABELS) --out $(OUT)/reward-$$n $(SENTIMENT) --limit $$n --batch 8 --epochs 2 && \
-	  $(LEARN) --reward $(OUT)/reward-$$n --out $(OUT)/policy-$$n && \
-	  $(COMPARE) --model $(OUT)/policy-$$n --out $(OUT)/report-$$n.json; done
+	  $(RLOO) --reward $(OUT)/reward-$$n --out $(OUT)/rloo-$$n && \
+	  $(COMPARE) --model $(OUT)/rloo-$$n --out $(OUT)/report-$$n.json; done
 
 test: $(VENV)/.test ## the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow and not long and not browser"
