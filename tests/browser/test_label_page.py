@@ -81,7 +81,6 @@ def test_fifty_items_by_keyboard_with_a_reload_and_a_second_labeller(
         if number == 20:
             before = page.text_content("#query")
             page.reload()
-            page.press("#name", "Enter")
             expect(page.locator("#query")).to_have_text(str(before))
         page.keyboard.press("tbs"[number % 3] if number % 10 == 9 else "1234"[number % 4])
         if number < 10:
@@ -96,8 +95,13 @@ def test_fifty_items_by_keyboard_with_a_reload_and_a_second_labeller(
     page.keyboard.press("Escape")
     page.keyboard.press("3")
     expect(page.locator("#numbers")).to_contain_text("50 by you")
+    expect(page.locator("#question")).to_have_text("Nothing is left")
     page.click("#figures summary")
     expect(page.locator("#figures-place")).to_contain_text("Krippendorff")
+    expect(page.locator("#figures-place")).to_contain_text("chance 25 %")
+    page.click("#other")
+    expect(page.locator("#name")).to_have_value("Ann")
+    page.press("#name", "Enter")
     page.click("#pause")
     expect(page.locator("#paused")).to_have_text("Nothing is training here.")
     page.screenshot(path=tmp_path / "label.png")
@@ -118,8 +122,63 @@ def test_a_phone(browser: Any, page_url: str, labels: Path, expect: Any, tmp_pat
     expect(page.locator(".candidate")).to_have_count(4)
     page.screenshot(path=tmp_path / "phone.png", full_page=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    tops = [page.locator(name).bounding_box()["y"] for name in ("#rubric", "#query", "#bar")]
+    assert tops == sorted(tops)  # the instructions stand above the texts
     page.locator(".candidate").nth(1).tap()
     expect(page.locator("#numbers")).to_contain_text("1 by you")
     page.locator("#tie").tap()
     expect(page.locator("#numbers")).to_contain_text("2 by you")
+    assert not troubles
+
+
+def test_a_note_stays_with_its_text(browser: Any, page_url: str, labels: Path, expect: Any) -> None:
+    troubles: list[str] = []
+    page = begin(browser, page_url, "Dan", troubles)
+    expect(page.locator(".candidate")).to_have_count(4)
+    first = str(page.text_content("#query"))
+    page.keyboard.press("n")
+    page.keyboard.type("of the first")
+    page.keyboard.press("Escape")
+    expect(page.locator("#noted")).to_be_visible()
+    other = page.context.new_page()
+    other.goto(page_url)
+    expect(other.locator("#name")).to_have_value("Dan")  # a new window asks who is there
+    other.press("#name", "Enter")
+    expect(other.locator("#query")).to_have_text(first)
+    other.keyboard.press("1")
+    expect(other.locator("#numbers")).to_contain_text("1 by you")
+    page.keyboard.press("2")
+    expect(page.locator("#trouble")).to_have_text("Dan has labelled this item already; undo that first")
+    expect(page.locator("#query")).not_to_have_text(first)
+    expect(page.locator("#noted")).to_be_hidden()
+    page.keyboard.press("3")
+    expect(page.locator("#numbers")).to_contain_text("2 by you")
+    with Store(labels) as store:
+        assert [label.note for label in store.labels() if label.labeller == "Dan"] == ["", ""]
+    assert not troubles
+
+
+def test_ratings_and_texts_with_blank_lines(browser: Any, page_url: str, labels: Path, expect: Any) -> None:
+    with Store(labels) as store:
+        store.db.execute("UPDATE items SET done = 2")
+        store.add(
+            [
+                Item("rating", " So it began.", (Candidate("\n\nIt rained."),)),
+                Item("rating", "q", (Candidate(" "),)),
+            ]
+        )
+    troubles: list[str] = []
+    page = begin(browser, page_url, "Eve", troubles)
+    expect(page.locator("#question")).to_have_text("How good is it?")
+    assert [page.text_content(place) for place in ("#query", "#candidates")] == ["So it began.", "It rained."]
+    expect(page.locator("#scale .ends")).to_have_text("1 worstbest 7")
+    expect(page.locator("#tie")).to_be_hidden()
+    page.locator("#ratings button").nth(5).click()
+    expect(page.locator("#candidates")).to_have_text("(nothing)")
+    page.keyboard.press("1")
+    expect(page.locator("#question")).to_have_text("Nothing is left")
+    page.click("#figures summary")
+    expect(page.locator("#figures-place")).to_contain_text("No text was labelled by two yet.")
+    with Store(labels) as store:
+        assert [label.rating for label in store.labels()] == [6, 1]
     assert not troubles

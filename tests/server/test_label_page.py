@@ -51,7 +51,7 @@ def body(item: Any, request: str, who: str = "ann", **changes: Any) -> dict[str,
 
 def test_the_page_is_there_and_shows_no_model(client: TestClient) -> None:
     html = client.get("/label").text
-    assert "Which is best?" in html
+    assert "Who is labelling?" in html
     found = client.post("/label/next", json={"labeller": "ann"})
     assert SECRET not in found.text
     assert found.json()["items"] == 3
@@ -107,6 +107,10 @@ def test_undo_brings_it_back(client: TestClient) -> None:
         ({"labeller": ""}, "labeller"),
         ({"labeller": "  "}, "labeller"),
         ({"rating": 9.0}, "rating"),
+        (
+            {"verdict": "rating", "slots": [], "rating": 5.0},
+            "verdict is 'rating' on an item 'best'; it must be",
+        ),
         ({"shown": -1.0}, "shown"),
         ({"more": 1}, "more"),
     ],
@@ -129,6 +133,8 @@ def test_nothing_left_and_the_dashboard(client: TestClient) -> None:
     found = client.get("/label/dashboard").json()
     assert found["labellers"][0]["labels"] == 3
     assert sum(found["labellers"][0]["slots"]) == 3
+    assert (found["labellers"][0]["first"]["count"], found["labellers"][0]["chance"]) == (3, 0.25)
+    assert (found["agreement"], found["ratings"]) == (None, None)
 
 
 def test_instructions_and_their_version(client: TestClient, store: Store) -> None:

@@ -6,6 +6,7 @@ const $ = (id) => document.getElementById(id);
 const KEY = "inkfish.labeller";
 let labeller = "";
 let item = null;
+let shownKey = "";
 let shownAt = 0;
 let busy = false;
 
@@ -50,11 +51,14 @@ function progress(facts) {
 function show() {
   $("item").hidden = !item;
   $("finished").hidden = Boolean(item);
-  if (!item) return;
-  $("query").textContent = item.query;
+  if (item?.key !== shownKey) forget();
+  shownKey = item?.key ?? "";
+  if (!item) { $("question").textContent = "Nothing is left"; return; }
+  $("query").textContent = item.query.trim();
   const rating = item.kind === "rating";
   $("candidates").replaceChildren(...item.candidates.map((text, slot) => {
-    const body = element("span", { className: "writing", textContent: text.replace(/^ +/, "") });
+    const said = text.trim();
+    const body = element("span", { className: said ? "writing" : "faint", textContent: said || "(nothing)" });
     if (rating) return element("li", { className: "card" }, body);
     const button = element("button", { type: "button", className: "candidate" }, element("kbd", { textContent: slot + 1 }), body);
     button.addEventListener("click", () => choose(slot));
@@ -62,13 +66,15 @@ function show() {
   }));
   $("question").textContent = rating ? "How good is it?" : "Which is best?";
   $("scale").hidden = !rating;
-  $("scale").replaceChildren(...(rating ? [1, 2, 3, 4, 5, 6, 7].map((n) => {
-    const button = element("button", { type: "button", textContent: n });
-    button.addEventListener("click", () => say({ verdict: "rating", rating: n }));
-    return button;
-  }) : []));
   for (const id of ["tie", "bad"]) $(id).hidden = rating;
   shownAt = Date.now() / 1000;
+}
+
+// A note is of the text beside which it was written, never of the next one.
+function forget() {
+  $("note").value = "";
+  $("noting").hidden = true;
+  $("noted").hidden = true;
 }
 
 async function next() {
@@ -79,6 +85,7 @@ async function next() {
   show();
   $("nothing").hidden = found.items > 0;
   $("finished").hidden ||= !found.items;
+  if (!found.items) $("question").textContent = "There is nothing to label yet";
 }
 
 async function guarded(act) {
@@ -93,8 +100,7 @@ function say(what) {
     const body = { request: request(), labeller, item: item.key, repeat: item.repeat, shown: shownAt, note: $("note").value, ...what };
     try {
       await surely("/label/answer", body);
-      $("note").value = "";
-      $("noting").hidden = true;
+      forget();
     } finally { await next(); }
   });
 }
@@ -114,6 +120,7 @@ function undo() {
 
 function note(open) {
   $("noting").hidden = !open;
+  $("noted").hidden = !$("note").value.trim();
   if (open) $("note").focus(); else $("add-note").focus();
 }
 
@@ -133,7 +140,7 @@ const acts = {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || $("work").hidden) return;
   if (event.target.matches("input, textarea, select")) {
-    if (event.key === "Escape") note(false);
+    if (event.key === "Escape" && event.target.id === "note") note(false);
     return;
   }
   const key = event.key.toLowerCase();
@@ -149,6 +156,11 @@ document.addEventListener("keydown", (event) => {
 });
 
 for (const [id, key] of [["tie", "t"], ["bad", "b"], ["skip", "s"], ["add-note", "n"]]) $(id).addEventListener("click", () => item && acts[key]());
+$("ratings").append(...[1, 2, 3, 4, 5, 6, 7].map((n) => {
+  const button = element("button", { type: "button", textContent: n });
+  button.addEventListener("click", () => say({ verdict: "rating", rating: n }));
+  return button;
+}));
 $("undo").addEventListener("click", undo);
 $("undo-last").addEventListener("click", undo);
 $("look").addEventListener("click", () => guarded(next));
@@ -156,17 +168,27 @@ $("help").addEventListener("click", help);
 
 function percent(share) { return share === null || share === undefined ? "–" : `${Math.round(100 * (share.mean ?? share))} %`; }
 
+function range(share) { return share ? `${percent(share)} (${Math.round(100 * share.low)} to ${Math.round(100 * share.high)})` : "–"; }
+
+function first(who) { return who.first ? `${range(who.first)}; chance ${percent(who.chance)}` : "–"; }
+
+function together(both, what) {
+  const alpha = both.alpha === null ? "–" : both.alpha.toFixed(2);
+  const between = both.alpha_low === null ? "" : ` (${both.alpha_low.toFixed(2)} to ${both.alpha_high.toFixed(2)})`;
+  const kappa = both.kappa === null ? "" : `, kappa ${both.kappa.toFixed(2)} of the ${both.kappa_items} with as many labels`;
+  return `${both.items} texts were ${what} by several: ${percent(both.percent)} of pairs equal, Krippendorff’s alpha ${alpha}${between}${kappa}.`;
+}
+
 $("figures").addEventListener("toggle", () => $("figures").open && guarded(async () => {
   const found = await get("/label/dashboard");
-  const table = element("table", {}, element("tr", {}, ...["Who", "Labels", "Seconds each", "Chose the 1st · 2nd · …", "Known ones right", "Same again"].map((text) => element("th", { textContent: text }))));
+  const table = element("table", {}, element("tr", {}, ...["Who", "Labels", "Seconds each", "Chose what stood first", "Known ones right", "Same again"].map((text) => element("th", { textContent: text }))));
   for (const who of found.labellers) {
-    const cells = [who.name, who.labels, who.seconds === null ? "–" : who.seconds.toFixed(1), who.slots.join(" · "), percent(who.gold), percent(who.steady)];
+    const cells = [who.name, who.labels, who.seconds === null ? "–" : who.seconds.toFixed(1), first(who), range(who.gold), range(who.steady)];
     table.append(element("tr", {}, ...cells.map((text) => element("td", { textContent: text }))));
   }
-  const both = found.agreement;
-  const range = both?.alpha_low === null || both?.alpha_low === undefined ? "" : ` (${both.alpha_low.toFixed(2)} to ${both.alpha_high.toFixed(2)})`;
-  const text = both ? `${both.items} texts were labelled by several: ${percent(both.percent)} agreement, Krippendorff’s alpha ${both.alpha.toFixed(2)}${range}${both.kappa === null ? "" : `, kappa ${both.kappa.toFixed(2)}`}.` : "No text was labelled by two yet.";
-  $("figures-place").replaceChildren(table, element("p", { className: "spaced", textContent: text }));
+  const texts = [["chosen from", found.agreement], ["rated", found.ratings]].filter(([, both]) => both).map(([what, both]) => together(both, what));
+  const lines = texts.length ? texts : ["No text was labelled by two yet."];
+  $("figures-place").replaceChildren(table, ...lines.map((text) => element("p", { className: "spaced", textContent: text })));
 }));
 
 $("pause").addEventListener("click", () => guarded(async () => {
@@ -175,15 +197,27 @@ $("pause").addEventListener("click", () => guarded(async () => {
   $("paused").textContent = runs.length ? runs.map((run) => `${run.name} stops after its present update.\n${run.samples}`).join("\n\n") : "Nothing is training here.";
 }));
 
-$("who").addEventListener("submit", (event) => {
-  event.preventDefault();
-  const name = $("name").value.trim();
-  if (!name) return;
+function begin(name) {
   labeller = name;
+  sessionStorage.setItem(KEY, name);
   localStorage.setItem(KEY, name);
+  $("me").textContent = name;
   $("enter").hidden = true;
   $("work").hidden = false;
   guarded(next);
+}
+
+$("who").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const name = $("name").value.trim();
+  if (name) begin(name);
 });
-$("name").value = localStorage.getItem(KEY) ?? "";
-$("name").focus();
+
+$("other").addEventListener("click", () => guarded(() => {
+  sessionStorage.removeItem(KEY);
+  location.reload();
+}));
+
+// A reload goes on; in a new window somebody else may sit there, so that it asks.
+$("name").value = sessionStorage.getItem(KEY) ?? localStorage.getItem(KEY) ?? "";
+if (sessionStorage.getItem(KEY)) begin($("name").value); else $("name").focus();
