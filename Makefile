@@ -36,7 +36,7 @@ RLOO = $(LEARN) --algorithm rloo --batch 32 --minibatch 32 --epochs 1 --save-eve
 FEWER := 150 300 600 1200
 prefer-full: prefer ## and RLOO, DPO, no KL penalty, best-of-n, fewer labels, the frontier: an hour and a half
 	$(RLOO) --reward $(OUT)/reward --out $(OUT)/rloo
-	$(LEARN) --out $(OUT)/dpo --algorithm dpo --batch 32 --minibatch 32 --episodes 4480
+	$(LEARN) --out $(OUT)/dpo --algorithm dpo --batch 32 --minibatch 32 --episodes 4480 --save-every 20
 	$(RLOO) --reward $(OUT)/reward --out $(OUT)/weak --kl 0.03 --kl-target 0 --stop-kl 50
 	-$(RLOO) --reward $(OUT)/reward --out $(OUT)/free --kl 0 --kl-target 0 --episodes 4096
 	for run in rloo dpo; do $(COMPARE) --model $(OUT)/$$run --out $(OUT)/report-$$run.json; done

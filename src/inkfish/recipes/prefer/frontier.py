@@ -239,13 +239,15 @@ def draw(points: Sequence[Point]) -> bytes:
     rows = (len(panels) + 1) // 2
     figure = Figure(figsize=(9, 3.6 * rows + 0.5), dpi=110, layout="constrained")
     names = list(dict.fromkeys(point.run for point in points))
+    short = {name: Path(name).name for name in names}
+    labels = short if len(set(short.values())) == len(names) else dict(zip(names, names, strict=True))
     for number, (title, value) in enumerate(panels, start=1):
         axes = figure.add_subplot(rows, 2, number, title=title, xlabel="√KL of a response")
         axes.grid(color="#e5e5e5")
         for name in names:
             curve = [point for point in points if point.run == name]
             style = "k--" if name == BEST else "o-"
-            label = name if number == 1 else None
+            label = labels[name] if number == 1 else None
             axes.plot(list(map(root, curve)), list(map(value, curve)), style, markersize=4, label=label)
     figure.legend(loc="outside lower center", ncols=min(4, len(names)), frameon=False)
     picture = io.BytesIO()
