@@ -71,8 +71,7 @@ def put(tmp_path: Path, content: str, form: str, name: str = "s") -> Store:
 
 
 def read(path: Path, store: Store, form: str) -> tuple[int, int]:
-    found = exchange.read(path, form=form, vocabulary=LETTERS)
-    return store.add([one.item for one in found], [one.label for one in found if one.label is not None])
+    return exchange.add(store, exchange.read(path, form=form, vocabulary=LETTERS))
 
 
 def write(store: Store, form: str) -> str:

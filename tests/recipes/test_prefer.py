@@ -395,7 +395,7 @@ def test_an_item_counts_once_by_its_majority_and_a_second_answer_not_at_all(
         (items[1].key, 1, "majority"),
     ]
     assert said == ["2 of 3 items count, once each; the others have no majority for a choice"]
-    out = {"store": tmp_path / "s", "model": str(made / "base"), "majority": True}
+    out: dict[str, Any] = {"store": tmp_path / "s", "model": str(made / "base"), "majority": True}
     with pytest.raises(DataError, match=r"2 labels give . to learn from"):
         reward.run(reward.Config(**REWARD, **out, out=tmp_path / "r"))
     assert said[0] in capsys.readouterr().out

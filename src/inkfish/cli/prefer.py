@@ -104,9 +104,7 @@ def import_labels(
     """
     found = exchange.read(file, form=form, vocabulary=vocabulary(model, form))
     with Store(store, create=True) as opened:
-        items, labels = opened.add(
-            [one.item for one in found], [one.label for one in found if one.label is not None]
-        )
+        items, labels = exchange.add(opened, found)
     note(f"{items:,} items and {labels:,} labels are new in {store}")
     return 0
 

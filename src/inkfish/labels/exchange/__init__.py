@@ -26,7 +26,7 @@ from inkfish.labels.exchange import hh, openai, summaries, table, trl
 from inkfish.labels.exchange.labelled import Labelled, Labels, Vocabulary, is_choice, json_lines
 from inkfish.labels.store import Store
 
-__all__ = ["FORMATS", "Format", "Written", "counted", "read", "write"]
+__all__ = ["FORMATS", "Format", "Written", "add", "counted", "read", "write"]
 
 GZIP = b"\x1f\x8b"
 """Beginning of a file that gzip has packed."""
@@ -81,6 +81,11 @@ def read(path: Path, *, form: str, vocabulary: Vocabulary) -> Sequence[Labelled]
     if not found:
         raise DataError(f"{path} holds no labels of the format {form}; nothing was imported", param="file")
     return found
+
+
+def add(store: Store, found: Labels) -> tuple[int, int]:
+    """Put what was read into a store, all or none; return how many items and labels were new."""
+    return store.add([one.item for one in found], [one.label for one in found if one.label is not None])
 
 
 def content_of(path: Path) -> str:

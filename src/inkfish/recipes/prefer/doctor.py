@@ -134,13 +134,14 @@ def self_test(config: Config) -> None:
 
 def round_trip(config: Config, store: Path, folder: Path) -> None:
     """Write the labels in every format that has room for them, and read two of them again."""
-    text = Tokenizer.load(hub.find(config.model))
+    vocabulary = Tokenizer.load(hub.find(config.model))
     with Store(store) as opened:
         for form in exchange.FORMATS:
-            (folder / f"labels.{form}").write_bytes(exchange.write(opened, form=form, text=text).encode())
+            written = exchange.write(opened, form=form, vocabulary=vocabulary)
+            (folder / f"labels.{form}").write_bytes(written.content.encode())
     for form in ("openai", "csv"):
         with Store(folder / f"{form}.sqlite", create=True) as opened:
-            exchange.read(folder / f"labels.{form}", opened, form=form, text=text)
+            exchange.add(opened, exchange.read(folder / f"labels.{form}", form=form, vocabulary=vocabulary))
 
 
 def hand_on(folder: Path) -> None:
