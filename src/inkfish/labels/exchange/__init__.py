@@ -118,7 +118,7 @@ def write(store: Store, *, form: str, vocabulary: Vocabulary) -> Written:
     labelled = {one.item.key for one in labels}
     found = labels + [Labelled(item, None) for key, item in items.items() if key not in labelled]
     taken = [one for one in found if takes(one)]
-    left_out = Counter(one.label.verdict for one in labels if one.label is not None and not takes(one))
+    left_out = Counter[str](one.label.verdict for one in labels if one.label is not None and not takes(one))
     if not taken:
         raise DataError(
             f"{store.path} holds nothing that the format {form} has room for, of labels "

@@ -31,8 +31,9 @@ def comparison(value: dict[str, Any], number: int, request: str) -> Labelled:
     """Read one row; all but the two texts is kept with the label too, as rows may share an item."""
     info, summaries = take(value, "info", dict, number), take(value, "summaries", list, number)
     choice, query = take(value, "choice", int, number), info.get("post") or info.get("article")
-    texts = [summary.get("text") for summary in summaries if isinstance(summary, dict)]
-    if not isinstance(query, str) or len(summaries) != 2 or [type(t) for t in texts] != [str, str]:
+    parts = [summary.get("text") for summary in summaries if isinstance(summary, dict)]
+    texts = [text for text in parts if isinstance(text, str)]
+    if not isinstance(query, str) or not len(texts) == len(summaries) == 2:
         raise refused(number, "it must have a post or an article and two summaries")
     others = [besides(summary, "text") for summary in summaries]
     candidates = tuple(Candidate(text, origin=other) for text, other in zip(texts, others, strict=True))
