@@ -263,7 +263,7 @@ def test_padding_is_not_taken_into_another_vocabulary(tmp_path: Path) -> None:
         ("openai", OPENAI[:100], "not JSON: .*; nothing was imported"),
         ("openai", "[" * 100_000, "not JSON: nested too deeply; nothing was imported"),
         ("openai", '[{"best": 0, "best": 1}]', "not JSON: a key stands there twice; nothing was imported"),
-        ("openai", "{}", "must be a JSON list of objects; nothing was imported"),
+        ("openai", "{}", "the file must be a JSON list of objects; nothing was imported"),
         ("openai", '[{"query": [1], "best": 0}]', "row 1: it must have sample0, sample1"),
         (
             "openai",

@@ -46,7 +46,7 @@ def read(content: str, vocabulary: Vocabulary) -> list[Labelled]:
     except ValueError as error:
         raise DataError(f"not JSON: {error}; nothing was imported", param="file") from None
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise DataError("must be a JSON list of objects; nothing was imported", param="file")
+        raise DataError("the file must be a JSON list of objects; nothing was imported", param="file")
     return each("openai", values, partial(record, vocabulary))
 
 
