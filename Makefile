@@ -43,6 +43,8 @@ prefer-full: prefer ## and RLOO, DPO, no KL penalty, best-of-n, fewer labels, th
 	$(COMPARE) $(foreach run,policy rloo dpo weak free,--frontier $(OUT)/$(run)) --reward $(OUT)/reward \
 	  --best-of 64 --count 256 --out $(OUT)/frontier.json
 	-for n in $(FEWER); do \
+	  $(LEARN) --out $(OUT)/dpo-$$n --algorithm dpo --limit $$n --batch 16 --minibatch 16 --episodes 1600 && \
+	  $(COMPARE) --model $(OUT)/dpo-$$n --out $(OUT)/report-dpo-$$n.json; \
 	  $(PREFER) reward $(LABELS) --out $(OUT)/reward-$$n $(SENTIMENT) --limit $$n --batch 8 --epochs 2 && \
 	  $(RLOO) --reward $(OUT)/reward-$$n --out $(OUT)/rloo-$$n && \
 	  $(COMPARE) --model $(OUT)/rloo-$$n --out $(OUT)/report-$$n.json; done

@@ -563,6 +563,8 @@ def test_dpo_learns_from_labels_and_goes_on(made: Path, tmp_path: Path) -> None:
     optimize.run(replace(config, out=tmp_path / "pairs", pairwise=True))
     assert read_metrics(tmp_path / "pairs" / "metrics.jsonl")[-1]["held_out/accuracy"] > 0.25
     assert weights_of(tmp_path / "pairs") != before
+    with pytest.raises(DataError, match="4 labels are too few for a batch of 8"):
+        optimize.run(replace(config, out=tmp_path / "few", limit=4))
 
 
 def test_best_of_n_chooses(made: Path, tmp_path: Path) -> None:

@@ -74,7 +74,12 @@ def train(
     assert config.store is not None, "the settings demand one"
     with Store(config.store) as store:
         read = read_comparisons(
-            store, begin.tokenizer, ratings=False, limit=None, majority=config.majority, say=screen.say
+            store,
+            begin.tokenizer,
+            ratings=False,
+            limit=config.limit,
+            majority=config.majority,
+            say=screen.say,
         )
     frame = config.framing(begin.tokenizer)  # for labels from elsewhere, which do not say how to ask
     found = [one if one.query.asked else replace(one, query=frame(one.query)) for one in read]

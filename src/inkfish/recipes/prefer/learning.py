@@ -19,6 +19,7 @@ __all__ = ["MAY_CHANGE", "Beginning", "Config", "algorithm_of"]
 AlgorithmName = Literal["ppo", "rloo", "grpo", "dpo", "best-of-n"]
 WHOLE = {
     "episodes": (1, 10**9),
+    "limit": (1, 10**9),
     "batch": (1, 10**6),
     "minibatch": (1, 10**6),
     "at_once": (1, 10**6),
@@ -125,6 +126,8 @@ class Config(Prompting):
     """For dpo: how dear divergence is."""
     pairwise: bool = False
     """For dpo: learn from pairs, the best against each other one, as published; else from whole labels."""
+    limit: int | None = None
+    """For dpo: most labels; by default all."""
     majority: bool = False
     """For dpo and rounds: each item counts once, as more than half of its labellers say, or is left out."""
     stop_kl: float | None = None
