@@ -338,7 +338,8 @@ def train(
     report = tested(config, model, data, workers)
     screen.say(
         f"held-out accuracy {report['accuracy']:.1%} ({report['accuracy_low']:.1%} to "
-        f"{report['accuracy_high']:.1%}), chance {report['chance']:.0%}; loss {report['loss']:.3f}"
+        f"{report['accuracy_high']:.1%}), chance {report['chance']:.0%}; loss {report['loss']:.3f}; "
+        f"correlation with length {report['length_correlation']:.2f}"
     )
     refuse_chance(report)
     here.saved_at = None
@@ -479,7 +480,8 @@ def tested(config: Config, model: RewardModel, data: Data, workers: Executor | N
     pieces = in_pieces(len(data.held), 4 * config.at_once)
     parts = list(map(piece, pieces) if workers is None else workers.map(piece, pieces))
     scores, targets = (torch.cat([part[i] for part in parts]) for i in (0, 1))
-    lengths = [len(response) for one in data.held for response in one.responses]
+    # in characters, as its reader sees it: responses of a fixed length have equally many tokens
+    lengths = [len(data.tokenizer.decode(list(r))) for one in data.held for r in one.responses]
     common = {
         "labels": len(data.learned),
         "held_out": len(data.held),
