@@ -16,6 +16,7 @@ from inkfish.config import SIZES, ModelConfig
 from inkfish.model import GPT2
 from inkfish.training.memory import Load, fitting, load_of, remedies
 from inkfish.training.optimise import autocast
+from inkfish.training.resources import has_bfloat16
 
 SHAPE = ModelConfig(n_layer=3, n_head=4, n_embd=64, n_positions=64, vocab_size=50)
 PLAIN = Load(SHAPE, 64, 2)
@@ -107,9 +108,13 @@ def test_the_released_sizes_fit_where_they_should() -> None:
         {"bfloat16": True, "groups": 4, "workers": 2},
         {"bfloat16": True, "dropout": True},
         {"at_once": 4},
+        {"optimizer": "adafactor"},
+        {"dropout": True},
     ],
 )
 def test_the_estimate_is_within_15_percent_of_the_measured_peak(settings: dict[str, Any]) -> None:
+    if settings.get("bfloat16") and not has_bfloat16("cpu"):
+        pytest.skip("runs here are in float32; bfloat16 is written out, for minutes and with copies")
     script = Path(__file__).with_name("measured.py")
     command = [sys.executable, str(script), json.dumps(settings)]
     estimate, peak = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
