@@ -94,6 +94,8 @@ def test_before_the_first_step_the_ratio_is_1(algorithm: Algorithm) -> None:
     assert update.approximate_kl == pytest.approx(0, abs=1e-9)
     assert update.clipped == 0
     assert update.actions == (8 if algorithm.name == "rloo" else 24)
+    moved = algorithm.loss(policy, experience._replace(logprobs=experience.logprobs - 0.1))
+    assert moved.ratios == pytest.approx([math.exp(0.1)] * 3, rel=1e-4)  # of a token, for RLOO too
 
 
 def test_the_gradient_of_rloo_is_reinforce_with_the_others_as_baseline() -> None:

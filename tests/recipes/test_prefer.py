@@ -27,9 +27,20 @@ from inkfish.labels.queue import next_item
 from inkfish.labels.records import Candidate, Item, Label
 from inkfish.labels.store import Store
 from inkfish.model import GPT2
+from inkfish.preferences.kl import best_of_n_kl
 from inkfish.preferences.rollout import respond
 from inkfish.recipes import tokenizer
-from inkfish.recipes.prefer import compare, doctor, learning, optimize, reward, rewards, sample, simulate
+from inkfish.recipes.prefer import (
+    compare,
+    direct,
+    doctor,
+    learning,
+    optimize,
+    reward,
+    rewards,
+    sample,
+    simulate,
+)
 from inkfish.recipes.prefer.comparisons import read_comparisons, split
 from inkfish.recipes.prefer.queries import held_out, sentence_ends, stretches
 from inkfish.tokenizer import Tokenizer
@@ -572,6 +583,32 @@ def test_dpo_learns_from_labels_and_goes_on(made: Path, tmp_path: Path) -> None:
         optimize.run(replace(config, out=tmp_path / "few", limit=4))
 
 
+def test_dpo_pauses_and_goes_on_bit_for_bit(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, Any] = {"algorithm": "dpo", "store": made / "s", "batch": 8, "minibatch": 8}
+    optimize.run(policy(made, tmp_path / "whole", **changes, episodes=48, lr=2e-3))
+    loss_of = direct.loss_of
+
+    def pausing(config: learning.Config, reference: GPT2) -> Any:
+        (config.out / "pause").touch()  # once it is clear that there are steps to take
+        return loss_of(config, reference)
+
+    config = policy(made, tmp_path / "cut", **changes, episodes=48, lr=2e-3)
+    monkeypatch.setattr(direct, "loss_of", pausing)
+    assert optimize.run(config).episodes == 8
+    monkeypatch.setattr(direct, "loss_of", loss_of)
+    assert optimize.run(config).episodes == 48
+    assert weights_of(tmp_path / "cut") == weights_of(tmp_path / "whole")
+
+
+def test_a_reward_model_of_another_vocabulary_is_refused(made: Path) -> None:
+    with pytest.raises(ModelError, match="has another vocabulary than the model that learns; make one from"):
+        rewards.find_reward(
+            str(made / "reward"), Tokenizer.gpt2(), truncation=None, at_once=4, workers=None, device="cpu"
+        )
+
+
 def test_best_of_n_chooses(made: Path, tmp_path: Path) -> None:
     config = policy(made, tmp_path / "b", algorithm="best-of-n", samples=4, episodes=16)
     assert optimize.run(config).episodes == 16
@@ -588,6 +625,7 @@ def test_truncated_responses_without_an_end_are_penalised(made: Path, tmp_path: 
     optimize.run(config)
     (record,) = read_metrics(tmp_path / "p" / "metrics.jsonl")
     assert 0 < record["frac_penalised"] < 1
+    assert record["text/length"] < config.tokens  # what the reader sees
 
 
 @pytest.mark.parametrize(
@@ -860,6 +898,7 @@ def test_a_model_against_itself_is_a_tie_and_best_of_n_is_not(made: Path) -> Non
     assert (found["ties"], found["p"]) == (30, 1)
     best = compare.run(replace(config, best_of=8, reward=str(made / "reward")))
     assert best["judges"]["python:judges:loved"]["score"]["mean"] > 0.5
+    assert best["kl"]["mean"] == pytest.approx(best_of_n_kl(8))
     tied = compare.run(replace(config, best_of=8, reward=str(made / "reward"), tie=100.0))
     assert tied["judges"]["python:judges:loved"]["ties"] == 30
 

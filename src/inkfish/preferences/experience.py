@@ -103,7 +103,7 @@ class Update(NamedTuple):
     entropy: float
     """Of the distributions now, nats a token."""
     ratios: tuple[float, float, float]
-    """Smallest, mean and largest probability now / when sampled."""
+    """Smallest, mean and largest probability of a token now / when sampled."""
     actions: int
     """How many."""
 
@@ -166,7 +166,9 @@ def rloo_algorithm(*, temperature: float, samples: int, clip: float = 0.2) -> Al
     def loss(policy: Policy, seen: Experience) -> Update:
         judged = policy(seen.sequences, temperature=temperature)
         now, then = judged.logprobs.sum(1, keepdim=True), seen.logprobs.sum(1, keepdim=True)
-        return without_values(now, then, judged.entropy, seen, clip)
+        update = without_values(now, then, judged.entropy, seen, clip)
+        # a response's ratio is a product over its tokens; what is watched is a probability, as elsewhere
+        return update._replace(ratios=extremes(torch.exp(judged.logprobs - seen.logprobs).detach()))
 
     return Algorithm("rloo", experience, loss)
 

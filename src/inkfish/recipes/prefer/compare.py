@@ -24,6 +24,7 @@ from inkfish.labels.records import Candidate, Item
 from inkfish.labels.store import Store
 from inkfish.metrics.diversity import distinct, repetition
 from inkfish.model import GPT2
+from inkfish.preferences.kl import best_of_n_kl
 from inkfish.preferences.rollout import respond
 from inkfish.preferences.sequences import join, score_responses
 from inkfish.recipes.display import Display, display
@@ -135,7 +136,8 @@ def run(config: Config) -> dict[str, Any]:
             **answered.figures,
         }
         if "kl" in report:
-            screen.say(f"KL of the one from the other {report['kl']['mean']:.2f} nats a response")
+            most = "at most " if config.best_of > 1 else ""
+            screen.say(f"KL of the one from the other {most}{report['kl']['mean']:.2f} nats a response")
     if config.out is not None:
         rows = [{"query": q, "model": a, "other": b} for q, a, b in zip(answered.asked, *texts, strict=True)]
         config.out.parent.mkdir(parents=True, exist_ok=True)
@@ -179,12 +181,13 @@ def responded(config: Config, screen: Display, workers: Executor | None) -> Answ
     if len(queries) < config.count:
         raise DataError(f"the data give {len(queries):,} prompts, not {config.count:,}", param="count")
     answers = ours.answer(config, queries, samples=max(config.best_of, config.each))
+    drawn = answers[:: max(config.best_of, config.each)]
     if config.best_of > 1:
         answers = chosen(config, ours.tokenizer, queries, answers, workers)
     pair = [answers, theirs.answer(config, queries, samples=config.each)]
     shown = [[rule.cut(answer) if rule else answer for answer in side] for side in pair]
     texts = [[ours.tokenizer.decode(answer) for answer in side] for side in shown]
-    kl = divergence(config, ours.model, theirs.model, queries, answers[:: config.each], workers)
+    kl = divergence(config, ours.model, theirs.model, queries, drawn, workers) + best_of_n_kl(config.best_of)
     found = {
         "kl": {"mean": float(kl.mean()), "error": float(kl.std(correction=0)) / len(kl) ** 0.5},
         "texts": {name: figures(side) for name, side in zip(("model", "other"), shown, strict=True)},

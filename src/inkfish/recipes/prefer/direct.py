@@ -126,7 +126,8 @@ def train(
     for step in team.lead(taken):
         here.took(step)
         screen.step(step, steps)
-        ends = bool(stop) or step.number == steps
+        paused = bool(stop) or (config.out / "pause").exists()
+        ends = paused or step.number == steps
         if ends or step.number % config.save_every == 0:
             here.save(policy.trunk, optimizer)
         if ends:
@@ -135,8 +136,9 @@ def train(
             screen.say(
                 f"held-out accuracy {record['held_out/accuracy']:.1%}, KL {record['objective/kl']:.2f} nats"
             )
-        if stop:
-            screen.say(f"{stop.name}: saved after step {step.number:,}; the same command goes on")
+        if paused:
+            why = stop.name or "paused"
+            screen.say(f"{why}: saved after step {step.number:,}; the same command goes on")
             break
     return here.progress.step * config.batch
 

@@ -331,7 +331,8 @@ class Watch:
         config, here, episode = self.config, self.here, self.writer.now
         assert episode is not None, "an update has a rollout"
         learning = seconds - sum(episode.seconds.values())
-        record = record_of(config, episode, float(self.coefficient), learning)
+        read = self.writer.seen(episode.responses)
+        record = record_of(config, episode, read, float(self.coefficient), learning)
         here.progress = replace(
             here.progress,
             step=step.number,
@@ -368,7 +369,13 @@ def refuse_first_step(episode: Episode, *, each: int, moved: bool) -> None:
         raise RunError(wrong)
 
 
-def record_of(config: Config, episode: Episode, coefficient: float, learning: float) -> dict[str, Any]:
+def record_of(
+    config: Config,
+    episode: Episode,
+    seen_responses: Sequence[list[int]],
+    coefficient: float,
+    learning: float,
+) -> dict[str, Any]:
     """Return an update's line of metrics.jsonl; the names are the released code's where it has the figure."""
     rollout, seen, updates = episode.rollout, episode.experience, episode.updates
     actions = sum(update.actions for update in updates)
@@ -405,12 +412,11 @@ def record_of(config: Config, episode: Episode, coefficient: float, learning: fl
         "episodes_per_second": round(config.batch / seconds, 3),
     }
     record |= {f"seconds/{name}": round(value, 3) for name, value in episode.seconds.items()}
-    return record | texts_record(config, episode)
+    return record | texts_record(config, episode, seen_responses)
 
 
-def texts_record(config: Config, episode: Episode) -> dict[str, Any]:
-    """Return what is to say of an update's texts."""
-    responses = episode.responses
+def texts_record(config: Config, episode: Episode, responses: Sequence[list[int]]) -> dict[str, Any]:
+    """Return what is to say of an update's texts, as their reader sees them."""
     record: dict[str, Any] = {
         "text/repetition": sum(repetition(r, 3) for r in responses) / len(responses),
         "text/distinct": distinct(responses, 2),

@@ -163,7 +163,7 @@ def memory(config: Config, policy: Policy, begin: Beginning) -> str:
     length = config.query_tokens + config.tokens
     activations = config.at_once * length * shape.n_layer * 34 * shape.n_embd * 4
     logits = 3 * config.at_once * config.tokens * shape.vocab_size * 4
-    parallel = torch.get_num_threads() if begin.device == "cuda" else os.cpu_count() or 1
+    parallel = 1 if begin.device == "cuda" else config.threads or os.cpu_count() or 1
     rewards = 0 if config.algorithm == "dpo" else count * 4
     total = count * (4 + 4 + 8 + 4) + rewards + (activations + logits) * parallel
     return f"memory about {(total + peak_memory()) / 2**30:.1f} GiB"
@@ -178,7 +178,7 @@ def settings(config: Config, begin: Beginning, prompts: str) -> dict[str, Any]:
         hashes["start"] = tensors_digest(weights.read(hub.find(config.start)))
     if config.algorithm != "dpo":
         hashes["reward"] = reward_digest(config.reward)
-    if config.store is not None:
+    if config.algorithm == "dpo" and config.store is not None:  # others only look at them before they begin
         hashes["labels"] = labels_digest(config.store)
     return chosen | {
         "steps": steps_of(config),

@@ -333,9 +333,9 @@ def train(
     led(ranks, lambda: None)  # the others wait until it is certain that there are steps to take
     if not take_steps(config, model, data, optimizer, here, screen, stop, workers, ranks, steps=steps):
         return None
+    report = tested(config, model, data, workers)  # with the gain that was learned, which says how sure it is
     normalise(model, reference, config, workers)
     model.fold()
-    report = tested(config, model, data, workers)
     screen.say(
         f"held-out accuracy {report['accuracy']:.1%} ({report['accuracy_low']:.1%} to "
         f"{report['accuracy_high']:.1%}), chance {report['chance']:.0%}; loss {report['loss']:.3f}; "

@@ -50,6 +50,7 @@ def find_reward(
             return judge([query.text for query in queries], [tokenizer.decode(list(r)) for r in responses])
     else:
         model = read_reward_model(Path(name)).to(device)
+        check_vocabulary(name, model, tokenizer)
 
         def plain(queries: Sequence[Query], responses: Sequence[Sequence[int]]) -> list[float]:
             return score(model, queries, responses, at_once=at_once, workers=workers)
@@ -64,6 +65,20 @@ def find_reward(
         return [value if end else rule.penalty for value, end in zip(found, ended, strict=True)]
 
     return truncated
+
+
+def check_vocabulary(name: str, model: RewardModel, tokenizer: Tokenizer) -> None:
+    """Refuse a reward model that reads other ids than the policy writes.
+
+    Raises:
+        ModelError: its vocabulary is another one.
+    """
+    vocab_size = model.trunk.config.vocab_size
+    if Tokenizer.load(hub.find(name), vocab_size=vocab_size).fingerprint != tokenizer.fingerprint:
+        raise ModelError(
+            f"the reward model {name} has another vocabulary than the model that learns; make one from that "
+            f"model, or take it as a judge of texts: reward:{name}"
+        )
 
 
 def read_reward_model(folder: Path) -> RewardModel:
