@@ -333,9 +333,9 @@ def test_a_reward_model_learns_and_is_normalised(made: Path) -> None:
     assert scores.mean() == pytest.approx(0, abs=0.1)
     assert scores.std() == pytest.approx(1, abs=0.1)
     judged = [(one.query, r) for one in data.held for r in one.responses]
-    scores = rewards.score(model, [query for query, _ in judged], [r for _, r in judged], at_once=8)
+    again = rewards.score(model, [query for query, _ in judged], [r for _, r in judged], at_once=8)
     characters = [len(vocabulary.decode(list(r))) for _, r in judged]
-    assert report["length_correlation"] == pytest.approx(np.corrcoef(scores, characters)[0, 1], abs=1e-4)
+    assert report["length_correlation"] == pytest.approx(np.corrcoef(again, characters)[0, 1], abs=1e-4)
     assert abs(report["length_correlation"]) > 1e-3
 
 
