@@ -34,7 +34,7 @@ prefer: $(VENV)/.test ## learn a preference from labels, half an hour: make pref
 # it. A line that begins with - may fail: guards stop the run without a penalty, and rewards of too few labels.
 RLOO = $(LEARN) --algorithm rloo --batch 32 --minibatch 32 --epochs 1 --save-every 8
 FEWER := 150 300 600 1200
-prefer-full: prefer ## and RLOO, DPO, no KL penalty, best-of-n, fewer labels, the frontier: an hour and a half
+prefer-full: prefer ## and RLOO, DPO, no KL penalty, best-of-n, fewer labels, the frontier: two hours
 	$(RLOO) --reward $(OUT)/reward --out $(OUT)/rloo
 	$(LEARN) --out $(OUT)/dpo --algorithm dpo --batch 32 --minibatch 32 --episodes 4480 --save-every 20
 	$(RLOO) --reward $(OUT)/reward --out $(OUT)/weak --kl 0.03 --kl-target 0 --stop-kl 50
