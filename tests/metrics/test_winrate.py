@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inkfish.metrics.winrate import compare, length_controlled, sign_test, wilson
+from inkfish.metrics.winrate import compare, length_controlled, sign_test, upper_tail, wilson
 
-binomtest = pytest.importorskip("scipy.stats").binomtest
+stats = pytest.importorskip("scipy.stats")
 
 
 @pytest.mark.parametrize(("wins", "n"), [(172, 200), (0, 10), (10, 10), (901, 1024), (1, 3)])
 def test_wilson_and_sign_test_agree_with_scipy(wins: int, n: int) -> None:
-    test = binomtest(wins, n)
+    test = stats.binomtest(wins, n)
     expected = test.proportion_ci(method="wilson")
     found = wilson(wins, n)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-6)
@@ -31,7 +31,7 @@ def test_a_comparison_counts_ties_half() -> None:
     assert found.score.mean == pytest.approx(0.7)
     assert found.score.low < 0.7 < found.score.high
     assert found.decided.mean == 0.75
-    assert found.p == pytest.approx(binomtest(6, 8).pvalue)
+    assert found.p == pytest.approx(stats.binomtest(6, 8).pvalue)
     assert compare([1.0] * 6 + [0.5] * 2 + [0.0] * 2) == found
 
 
@@ -68,3 +68,11 @@ def test_length_control_is_the_logistic_regressions_intercept() -> None:
 
 def test_who_always_wins_does_so_at_equal_length_too() -> None:
     assert length_controlled([1.0] * 20, list(range(20))).mean > 0.9
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "p"), [(0, 9, 0.3), (3, 3, 0.25), (33, 100, 0.25), (700, 1024, 0.6), (5, 5, 1.0)]
+)
+def test_the_upper_tail_agrees_with_scipy(k: int, n: int, p: float) -> None:
+    assert upper_tail(k, n, p) == pytest.approx(stats.binom.sf(k - 1, n, p), rel=1e-9)
+    assert upper_tail(1, 4, 0.0) == 0

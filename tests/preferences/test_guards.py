@@ -2,9 +2,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from inkfish.preferences.guards import Limits, Signs, alarms, better_than_chance, check_first_step
+from inkfish.preferences.guards import (
+    Limits,
+    Signs,
+    alarms,
+    better_than_chance,
+    check_first_step,
+    worse_than_chance,
+)
 
 FINE = Signs(
     score=0.0,
@@ -83,9 +91,46 @@ def test_before_the_first_step(ratios: tuple[float, float, float], kl: float, wo
     assert words is None or words in str(found)
 
 
+def surprised(mean: float, tokens: int, deviation: float = 1.5) -> Signs:
+    """An update whose tokens were less likely than the policy says by `mean` nats."""
+    return replace(FINE, surprise=mean, surprise_error=deviation / tokens**0.5, tokens=tokens)
+
+
+def test_what_was_not_sampled_from_the_policy_is_seen() -> None:
+    (found,) = alarms([surprised(0.5, 6000)], LIMITS)
+    # sqrt(2 · 20) · 1.5 / sqrt(6000) + 7 · 12 · 20 / (3 · 6000)
+    assert "tokens are 0.50 nats less likely than if the policy had written them, limit 0.22" in found
+    (found,) = alarms([surprised(-0.5, 6000)], LIMITS)
+    assert "tokens are 0.50 nats more likely" in found
+    assert not alarms([surprised(0.2, 6000)], LIMITS)
+    # what one update does not show, five do; older ones do not count
+    few = surprised(0.5, 1500)
+    assert not alarms([few], LIMITS)
+    assert alarms([few] * 5, LIMITS)
+    assert not alarms([surprised(5.0, 6000), *[surprised(0.0, 6000)] * 5], LIMITS)
+    assert not alarms([replace(FINE, surprise=9.0)], LIMITS)  # a log of an older version has no such figure
+
+
+@pytest.mark.parametrize("rare", [0.5, 0.01, 0.0001])
+def test_true_samples_raise_no_alarm_however_uneven_their_distribution(rare: float) -> None:
+    draw, entropy = np.random.default_rng(0), -(rare * np.log(rare) + (1 - rare) * np.log1p(-rare))
+    for size in (96, 1000, 6000):
+        for _ in range(300):
+            drawn = -np.where(draw.random(size) < rare, np.log(rare), np.log1p(-rare)) - entropy
+            signs = replace(FINE, surprise=drawn.mean(), surprise_error=drawn.std() / size**0.5, tokens=size)
+            assert not alarms([signs], LIMITS)
+
+
 def test_chance() -> None:
     assert better_than_chance(40, 100, 0.25)
     assert not better_than_chance(31, 100, 0.25)  # 1.4 standard errors
     assert better_than_chance(33, 100, 0.25)  # 1.8
     assert not better_than_chance(2, 2, 0.9)
     assert not better_than_chance(0, 0, 0.25)
+    # exact where there are few: 0.4² · (3 · 0.6 + 0.4) = 0.352, and 0.25³ = 0.0156
+    assert not better_than_chance(2, 3, 0.4)
+    assert better_than_chance(3, 3, 0.25)
+    assert not better_than_chance(1, 1, 0.25)
+    assert worse_than_chance(0, 30, 0.25)  # 0.75³⁰ = 0.00018
+    assert not worse_than_chance(0, 20, 0.25)  # 0.0032
+    assert not worse_than_chance(0, 0, 0.25)

@@ -57,7 +57,9 @@ def optimize(
     result = optimize_recipe.run(config)
     if result.stopped is not None:
         return 128 + result.stopped
-    if result.leads:
+    if config.algorithm == "best-of-n":
+        note(f"inkfish prefer compare HELD-OUT --best-of {config.samples} --reward {config.reward}")
+    elif result.leads:
         note(f"inkfish prefer compare HELD-OUT --model {result.folder}")
     return 0
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from inkfish.metrics.interval import Interval, bootstrap
 
-__all__ = ["Verdict", "compare", "length_controlled", "sign_test", "wilson"]
+__all__ = ["Verdict", "compare", "length_controlled", "sign_test", "upper_tail", "wilson"]
 
 
 class Verdict(NamedTuple):
@@ -44,6 +44,24 @@ def sign_test(wins: int, losses: int) -> float:
     n, k = wins + losses, min(wins, losses)
     tail = sum(math.comb(n, i) for i in range(k + 1))
     return min(1.0, 2 * tail / 2**n)
+
+
+def upper_tail(successes: int, count: int, p: float) -> float:
+    """Return the probability of so many successes or more in `count` trials of probability p each."""
+    if successes <= 0 or p >= 1:
+        return 1.0
+    if p <= 0:
+        return 0.0
+    whole = math.lgamma(count + 1)
+    terms = (
+        whole
+        - math.lgamma(k + 1)
+        - math.lgamma(count - k + 1)
+        + k * math.log(p)
+        + (count - k) * math.log1p(-p)
+        for k in range(successes, count + 1)
+    )
+    return min(1.0, math.fsum(map(math.exp, terms)))
 
 
 def compare(points: Sequence[float], *, resamples: int = 2000, seed: int = 0) -> Verdict:

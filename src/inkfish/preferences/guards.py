@@ -10,7 +10,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Limits", "Signs", "alarms", "better_than_chance", "check_first_step"]
+from inkfish.metrics.winrate import upper_tail
+
+__all__ = ["Limits", "Signs", "alarms", "better_than_chance", "check_first_step", "worse_than_chance"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,12 @@ class Signs:
     """Mean score by a second judge that is not learned from."""
     judge_error: float = 0.0
     """Standard error of that mean."""
+    surprise: float = 0.0
+    """Mean of -log p - entropy over the sampled tokens, nats; 0 on average if they were drawn from that p."""
+    surprise_error: float = 0.0
+    """Standard error of that mean."""
+    tokens: int = 0
+    """How many were sampled."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,10 @@ class Limits:
     """Standard errors that reward and judge must have moved, the reward up and the judge down."""
     window: int = 5
     """Updates averaged at the beginning and now, where noise is to be told from trend."""
+    rarest: float = 12.0
+    """Most nats by which a single token is taken to surprise."""
+    sure: float = 20.0
+    """Sampling is called wrong where chance would give as much once in e to this many updates."""
 
 
 def alarms(history: Sequence[Signs], limits: Limits) -> list[str]:
@@ -104,13 +116,35 @@ def alarms(history: Sequence[Signs], limits: Limits) -> list[str]:
             "temperature and precision must be the same in both",
         ),
     ]
-    return [text for wrong, text in checks if wrong] + diverging(history, limits)
+    return [text for wrong, text in checks if wrong] + surprised(history, limits) + diverging(history, limits)
 
 
 def mismatch(history: Sequence[Signs], limits: Limits) -> bool:
     """Whether the mean divergence has been clearly negative for a whole window, which no distribution has."""
     recent = history[-limits.window :]
     return len(recent) == limits.window and all(signs.kl < -0.5 for signs in recent)
+
+
+def surprised(history: Sequence[Signs], limits: Limits) -> list[str]:
+    """Return a sentence if what was sampled is not what the policy says it writes, over a window of updates.
+
+    Whatever the policy, -log p of a token drawn from it is its entropy on average; so sampling at another
+    temperature, or with old weights, shows. The bound is that of Maurer and Pontil 2009, theorem 4.
+    """
+    recent = [signs for signs in history[-limits.window :] if signs.tokens]
+    n = sum(signs.tokens for signs in recent)
+    if not n:
+        return []
+    mean = sum(signs.surprise * signs.tokens for signs in recent) / n
+    error = math.sqrt(sum((signs.surprise_error * signs.tokens) ** 2 for signs in recent)) / n
+    bound = math.sqrt(2 * limits.sure) * error + 7 * limits.rarest * limits.sure / (3 * n)
+    if abs(mean) <= bound:
+        return []
+    return [
+        f"tokens are {abs(mean):.2f} nats {'less' if mean > 0 else 'more'} likely than if the policy had "
+        f"written them, limit {bound:.2f}: sampling and training disagree about the distribution; weights, "
+        "temperature and precision must be the same in both"
+    ]
 
 
 def diverging(history: Sequence[Signs], limits: Limits) -> list[str]:
@@ -160,15 +194,19 @@ def check_first_step(ratios: tuple[float, float, float], kl: float) -> str | Non
     return None
 
 
-def better_than_chance(correct: float, count: int, chance: float, *, errors: float = 1.645) -> bool:
-    """Whether an accuracy is above chance by a one-sided test (normal approximation, 5 % by default).
+def better_than_chance(correct: int, count: int, chance: float, *, level: float = 0.05) -> bool:
+    """Whether an accuracy is above chance by the exact one-sided binomial test.
 
     Args:
-        correct: how many were right; a tie may count for a part.
+        correct: how many were right.
         count: of how many.
-        chance: probability of being right by chance.
-        errors: standard errors that are demanded.
+        chance: probability of being right by chance; the mean where it differs, which is the careful side
+            (Hoeffding 1956).
+        level: probability of calling chance better than it is.
     """
-    if count == 0:
-        return False
-    return correct / count - chance > errors * math.sqrt(chance * (1 - chance) / count)
+    return count > 0 and upper_tail(correct, count, chance) <= level
+
+
+def worse_than_chance(correct: int, count: int, chance: float, *, level: float = 1e-3) -> bool:
+    """Whether an accuracy is below chance, likewise; the level is for what is asked again and again."""
+    return better_than_chance(count - correct, count, 1 - chance, level=level)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from inkfish.errors import SettingError
+from inkfish.errors import DataError, SettingError
 
-__all__ = ["check_choices", "check_real", "check_whole"]
+__all__ = ["check_choices", "check_out", "check_real", "check_whole"]
 
 
 def check_whole(settings: object, limits: Mapping[str, tuple[int, int]]) -> None:
@@ -50,3 +51,22 @@ def check_choices(settings: object, choices: Mapping[str, Sequence[str]]) -> Non
         value: Any = getattr(settings, name)
         if value not in allowed:
             raise SettingError(f"{name} is {value!r}; choose one of {', '.join(allowed)}", param=name)
+
+
+def check_out(*paths: Path) -> None:
+    """Refuse files that can't be written, before the work whose result they are to hold; folders are made.
+
+    Raises:
+        DataError: which one.
+    """
+    for path in paths:
+        there = path.exists()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("ab").close()
+            if not there:
+                path.unlink()
+        except OSError as error:
+            raise DataError(
+                f"{path} can't be written: {error.strerror}; name a file elsewhere", param="out"
+            ) from None

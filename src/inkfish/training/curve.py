@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,15 +75,17 @@ def draw_together(curves: Mapping[str, Mapping[int, float]]) -> bytes:
 
 PANELS = (
     ("reward", ("objective/score", "judge")),
+    ("held-out accuracy", ("held_out/accuracy",)),
     ("divergence, nats a response", ("objective/kl",)),
     ("KL coefficient", ("objective/kl_coef",)),
     ("entropy, nats a token", ("policy/entropy",)),
+    ("repeated 3-grams", ("text/repetition",)),
 )
-"""What is drawn of learning from preferences."""
+"""What is drawn of learning from preferences, as far as there is anything of it."""
 
 
 def draw_updates(records: Sequence[dict[str, Any]], *, title: str = "") -> bytes:
-    """Return a PNG of reward, divergence, its coefficient and entropy over the updates of a policy.
+    """Return a PNG of reward or held-out accuracy, divergence, entropy and so on over a policy's updates.
 
     Args:
         records: lines of metrics.jsonl.
@@ -90,17 +93,26 @@ def draw_updates(records: Sequence[dict[str, Any]], *, title: str = "") -> bytes
     """
     from matplotlib.figure import Figure  # here: it takes a second to import
 
-    updates = [record for record in records if "objective/score" in record]
-    figure = Figure(figsize=(9, 6), dpi=120, layout="constrained")
+    updates = [record for record in records if "objective/kl" in record]
+    number = "update" if any("update" in record for record in updates) else "step"
+    found = [
+        (label, {name: points for name in names if (points := series(updates, number, name))})
+        for label, names in PANELS
+    ]
+    panels = [(label, lines) for label, lines in found if lines]
+    figure = Figure(figsize=(9, 3 * math.ceil(max(2, len(panels)) / 2)), dpi=120, layout="constrained")
     figure.suptitle(title)
-    for axes, (label, names) in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
-        axes.set(xlabel="update", ylabel=label)
-        for name, colour in zip(names, ("#253237", "#c8553d"), strict=False):
-            points = [(record["update"], record[name]) for record in updates if record.get(name) is not None]
-            if points:
-                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1, label=name)
+    for place, (label, lines) in enumerate(panels, start=1):
+        axes = figure.add_subplot(math.ceil(len(panels) / 2), 2, place, xlabel=number, ylabel=label)
+        for (name, points), colour in zip(lines.items(), ("#253237", "#c8553d"), strict=False):
+            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1, label=name)
         if len(axes.lines) > 1:
             axes.legend(frameon=False)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()
+
+
+def series(records: Sequence[dict[str, Any]], number: str, name: str) -> list[tuple[int, float]]:
+    """Return the points of a figure over the updates or steps that have it."""
+    return [(record[number], record[name]) for record in records if record.get(name) is not None]

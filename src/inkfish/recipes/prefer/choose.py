@@ -6,6 +6,9 @@ The baseline of all learning from a reward: its divergence is at most log n - (n
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -16,35 +19,42 @@ from inkfish.preferences.rollout import respond
 from inkfish.recipes.display import Display
 from inkfish.recipes.prefer.agreement import check_reward
 from inkfish.recipes.prefer.learning import Beginning, Config
+from inkfish.recipes.prefer.queries import Query
 from inkfish.recipes.prefer.rewards import find_reward
+from inkfish.training.run import Run
+from inkfish.training.signals import Stop
 
 __all__ = ["FILE", "run"]
 
 FILE = "best-of-n.jsonl"
 """What was chosen, in the run folder."""
 AT_ONCE = 64
-"""Prompts done together."""
+"""Prompts done together, and written down."""
 
 
-def run(config: Config, begin: Beginning, screen: Display) -> int:
-    """Choose for `episodes` prompts, and write them down; return how many.
+def run(
+    config: Config, queries: Sequence[Query], begin: Beginning, here: Run, screen: Display, stop: Stop
+) -> int:
+    """Choose for the prompts that have no response yet, and write each down; return how many have one.
 
     Raises:
-        RunError: the file can't be written.
+        RunError: the file can't be written; what was written stays.
     """
+    rule = config.truncation(begin.tokenizer)
     reward = find_reward(
         config.reward,
         begin.tokenizer,
-        truncation=config.truncation(begin.tokenizer),
+        truncation=rule,
         at_once=config.at_once,
         workers=None,
         device=begin.device,
     )
     check_reward(config, reward, begin, screen.say)
-    queries = config.queries(begin.tokenizer, begin.base.config, screen.say)[config.skip :][: config.episodes]
     backend = load(config.start or config.model, dtype="float32", threads=config.threads or None).backend
-    rows, chosen, every = [], [], []
-    for start in range(0, len(queries), AT_ONCE):
+    rows = written(here)
+    if rows:
+        screen.say(f"going on after {len(rows):,} prompts")
+    for start in range(len(rows), len(queries), AT_ONCE):
         part = queries[start : start + AT_ONCE]
         found = respond(
             backend,
@@ -58,18 +68,48 @@ def run(config: Config, begin: Beginning, screen: Display) -> int:
         repeated = [query for query in part for _ in range(config.samples)]
         scores = np.array(reward(repeated, found)).reshape(len(part), config.samples)
         for number, (query, best) in enumerate(zip(part, scores.argmax(1), strict=True)):
-            response = begin.tokenizer.decode(found[number * config.samples + int(best)])
-            score = float(scores[number, best])
-            rows.append({"query": query.text, "response": response, "score": score})
-        chosen += scores.max(1).tolist()
-        every += scores.flatten().tolist()
+            response = found[number * config.samples + int(best)]
+            text = begin.tokenizer.decode(rule.cut(response) if rule else response)
+            row = {"query": query.text, "response": text, "score": float(scores[number, best])}
+            rows.append(row | {"mean": float(scores[number].mean())})
+        append(here, rows[start:])
         screen.say(f"{len(rows):,} of {len(queries):,} prompts")
-    try:
-        (config.out / FILE).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    except OSError as error:
-        raise RunError(f"can't write {config.out / FILE}: {error.strerror}; free space") from None
+        if (bool(stop) or (config.out / "pause").exists()) and len(rows) < len(queries):
+            why = stop.name or "paused"
+            screen.say(f"{why}: {len(rows):,} prompts are written down; the same command goes on")
+            return len(rows)
+    chosen, every = (float(np.mean([row[name] for row in rows])) for name in ("score", "mean"))
     screen.say(
-        f"best of {config.samples}: reward {np.mean(chosen):.3f}, of all {np.mean(every):.3f}; "
-        f"KL at most {best_of_n_kl(config.samples):.2f} nats"
+        f"best of {config.samples}: reward {chosen:.3f}, of all {every:.3f}; "
+        f"KL at most {best_of_n_kl(config.samples):.2f} nats; written: {config.out / FILE}"
     )
     return len(rows)
+
+
+def written(here: Run) -> list[dict[str, Any]]:
+    """Return the rows that are there, and leave but them: a crash may have torn the last one."""
+    path = here.folder / FILE
+    rows: list[dict[str, Any]] = []
+    with suppress(FileNotFoundError, ValueError):
+        rows.extend(
+            json.loads(line) for line in path.read_text(encoding="utf-8", errors="replace").splitlines()
+        )
+    here.write(FILE, lines(rows))
+    return rows
+
+
+def lines(rows: Sequence[dict[str, Any]]) -> bytes:
+    """Return rows as the lines of a file."""
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def append(here: Run, rows: Sequence[dict[str, Any]]) -> None:
+    """Add rows to what was written.
+
+    Raises:
+        RunError: the disk is full.
+    """
+    try:
+        here.disk.append(here.folder / FILE, lines(rows))
+    except OSError as error:
+        raise RunError(f"can't write {here.folder / FILE}: {error.strerror}; free space") from None

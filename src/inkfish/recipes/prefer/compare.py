@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from inkfish import weights
 from inkfish.errors import DataError, ModelError, SettingError
@@ -24,14 +25,15 @@ from inkfish.labels.records import Candidate, Item
 from inkfish.labels.store import Store
 from inkfish.metrics.diversity import distinct, repetition
 from inkfish.model import GPT2
+from inkfish.preferences.gold import Judge
 from inkfish.preferences.kl import best_of_n_kl
 from inkfish.preferences.rollout import respond
 from inkfish.preferences.sequences import join, score_responses
 from inkfish.recipes.display import Display, display
-from inkfish.recipes.limits import check_real, check_whole
+from inkfish.recipes.limits import check_out, check_real, check_whole
 from inkfish.recipes.prefer.judges import find_judge
 from inkfish.recipes.prefer.queries import Query
-from inkfish.recipes.prefer.replies import messages, pairs, replies
+from inkfish.recipes.prefer.replies import items_of_replies, messages, replies
 from inkfish.recipes.prefer.report import sentence, verdict
 from inkfish.recipes.prefer.rewards import find_reward, in_pieces
 from inkfish.recipes.prefer.running import backend_of
@@ -72,7 +74,7 @@ class Config(Prompting):
     store: Path | None = None
     """Also put the texts into this label store, for people; inkfish prefer report counts what they say."""
     each: int = 1
-    """Responses of each model that stand together there: 1 makes pairs, 2 two and two."""
+    """Responses of each model to a prompt: 1 makes pairs, 2 two and two; whose is the best of them wins."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,6 +84,10 @@ class Config(Prompting):
             raise SettingError("best_of needs a reward to choose by; name it", param="reward")
         if self.best_of > 1 and self.each > 1:
             raise SettingError("best_of and each are both above 1; leave one of them out", param="each")
+        if self.best_of > 1 and self.task == "chat":
+            raise SettingError(
+                "best_of chooses among continuations, not in a chat; leave it out", param="best_of"
+            )
         if self.frontier and self.reward is None:
             raise SettingError("a frontier needs the reward that was learned from; name it", param="reward")
         if not self.judge:
@@ -120,13 +126,17 @@ def run(config: Config) -> dict[str, Any]:
         InkfishError: what the user can put right, in one line.
     """
     judges = {name: find_judge(name) for name in config.judge}
+    if config.out is not None:
+        check_out(config.out)
+    if config.store is not None:
+        Store(config.store, create=True).close()
     with display() as screen, cores(config.threads, side_by_side=True) as workers:
         answered = replied(config) if config.task == "chat" else responded(config, screen, workers)
-        texts = [side[:: config.each] for side in answered.texts]
         decided = {}
         for name, judge in judges.items():
-            scores = np.array([judge(answered.asked, side) for side in texts])  # (2, prompts)
-            decided[name] = judged(scores, config.tie, texts)
+            best = [best_by(judge, answered.asked, side, config.each) for side in answered.texts]
+            scores = np.array([scores for _, scores in best])  # (2, prompts)
+            decided[name] = judged(scores, config.tie, [texts for texts, _ in best])
             screen.say(f"{name}: {sentence(decided[name])}; {averages(decided[name])}")
         report: dict[str, Any] = {
             "model": config.model,
@@ -139,8 +149,8 @@ def run(config: Config) -> dict[str, Any]:
             most = "at most " if config.best_of > 1 else ""
             screen.say(f"KL of the one from the other {most}{report['kl']['mean']:.2f} nats a response")
     if config.out is not None:
-        rows = [{"query": q, "model": a, "other": b} for q, a, b in zip(answered.asked, *texts, strict=True)]
-        config.out.parent.mkdir(parents=True, exist_ok=True)
+        sides = [grouped(side, config.each) for side in answered.texts]
+        rows = [{"query": q, "model": a, "other": b} for q, a, b in zip(answered.asked, *sides, strict=True)]
         whole = report | {"settings": plain(asdict(config)), "pairs": rows}
         config.out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     if config.store is not None:
@@ -167,8 +177,8 @@ def replied(config: Config) -> Answered:
     """Let both reply to messages as in a chat."""
     said = messages(config, skip=config.skip, count=config.count)
     names = (config.model, config.other)
-    texts = [list(replies(name, said, config)) for name in names]
-    return Answered(said, texts, pairs(names, said, texts), {})
+    texts = [list(replies(name, said, config, each=config.each)) for name in names]
+    return Answered(said, texts, items_of_replies(names, said, texts, each=config.each), {})
 
 
 def responded(config: Config, screen: Display, workers: Executor | None) -> Answered:
@@ -207,6 +217,21 @@ def judged(scores: Any, tie: float, texts: Sequence[Sequence[str]]) -> dict[str,
     longer = [len(one) - len(other) for one, other in zip(*texts, strict=True)]
     means = {"mean": float(scores[0].mean()), "other_mean": float(scores[1].mean())}
     return verdict(points, longer) | means
+
+
+def grouped(texts: Sequence[str], each: int) -> Sequence[Any]:
+    """Return texts as they are, or in lists of those to one prompt."""
+    return texts if each == 1 else [list(texts[i : i + each]) for i in range(0, len(texts), each)]
+
+
+def best_by(
+    judge: Judge, asked: Sequence[str], texts: Sequence[str], each: int
+) -> tuple[list[str], NDArray[np.float64]]:
+    """Return of each prompt's texts the one that a judge likes best, and its score (prompts,)."""
+    repeated = [query for query in asked for _ in range(each)]
+    scores = np.asarray(judge(repeated, texts), np.float64).reshape(len(asked), each)
+    places = np.arange(len(asked)) * each + scores.argmax(1)
+    return [texts[int(place)] for place in places], scores.max(1)
 
 
 def averages(found: dict[str, Any]) -> str:

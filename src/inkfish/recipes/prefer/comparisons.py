@@ -37,6 +37,10 @@ class Comparison:
     """Key of the item."""
     labeller: str
     """Who said it; "majority" where several labellers count as one."""
+    best: tuple[int, ...] = ()
+    """Numbers of the candidates that the label names: what it said, whatever is made of it in `targets`."""
+    rating: float | None = None
+    """Likewise the rating of a single one."""
 
 
 class Comparisons(NamedTuple):
@@ -133,7 +137,15 @@ def comparison(item: Item, label: Label, tokenizer: Tokenizer) -> Comparison:
     asked = tuple(item.meta.get("asked", ()))
     if query != item.query_ids or max(asked, default=0) >= tokenizer.vocab_size:
         asked = ()
-    return Comparison(Query(query, item.query, asked), responses, tuple(targets), item.key, label.labeller)
+    return Comparison(
+        Query(query, item.query, asked),
+        responses,
+        tuple(targets),
+        item.key,
+        label.labeller,
+        label.best,
+        label.rating,
+    )
 
 
 def split(found: Sequence[Comparison], share: float, seed: int) -> tuple[list[Comparison], list[Comparison]]:

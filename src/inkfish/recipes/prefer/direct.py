@@ -1,27 +1,36 @@
-"""The loop of DPO: learn from labels directly, without a reward model; divergence is measured by sampling."""
+"""The loop of DPO: learn from labels directly, without a reward model; divergence is measured by sampling.
+
+Whenever it saves it also writes some responses, measures with them how far it has moved, and asks held-out
+labels; the guards of the other algorithms look at these figures.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from inkfish.config import exact_div
-from inkfish.errors import DataError
+from inkfish.errors import DataError, RunError
 from inkfish.labels.store import Store
 from inkfish.model import GPT2
 from inkfish.preferences import adam
 from inkfish.preferences.dpo import best_of_n_dpo_loss, implicit_rewards
+from inkfish.preferences.guards import Limits, alarms, check_first_step, worse_than_chance
+from inkfish.preferences.kl import k1
 from inkfish.preferences.policy import Policy
 from inkfish.preferences.reward_losses import label_pairs_loss
 from inkfish.preferences.rollout import respond
 from inkfish.preferences.selftest import check_dpo
 from inkfish.preferences.sequences import join, score_responses
 from inkfish.recipes.display import Display
+from inkfish.recipes.prefer.agreement import Agreement, agreement, chance_of
 from inkfish.recipes.prefer.comparisons import (
     Comparison,
     Comparisons,
@@ -30,23 +39,37 @@ from inkfish.recipes.prefer.comparisons import (
     read_comparisons,
     split,
 )
+from inkfish.recipes.prefer.judges import find_judge
 from inkfish.recipes.prefer.learning import Beginning, Config
 from inkfish.recipes.prefer.queries import Query
 from inkfish.recipes.prefer.rewards import in_pieces
 from inkfish.recipes.prefer.running import backend_of
 from inkfish.recipes.prefer.together import led, team_of
-from inkfish.training import schedule
+from inkfish.recipes.prefer.watching import (
+    SHOWN,
+    sample_text,
+    signs_of,
+    surprise_record,
+    text_figures,
+    write_samples,
+)
+from inkfish.training import curve, schedule
+from inkfish.training.batches import order
+from inkfish.training.metrics import read_metrics
 from inkfish.training.optimise import optimise
 from inkfish.training.ranks import ALONE, Ranks
 from inkfish.training.run import Run
 from inkfish.training.signals import Stop
 
-__all__ = ["divergence", "train"]
+__all__ = ["train"]
 
 HELD_OUT = 0.1
 """Share of the items that is not learned from."""
 MEASURED = 256
 """Most responses on which the divergence is measured; four for each label of a step are enough."""
+FORETOLD = 128
+"""Held-out labels that are asked on the way, and as many of those learned last; at the end, all."""
+Value = TypeVar("Value")
 
 
 def summed(model: GPT2, batch: Comparisons, *, temperature: float) -> Tensor:
@@ -123,20 +146,23 @@ def train(
     if not ranks.leads:
         team.follow(taken)
         return 0
+    watch = Watch(
+        config, policy.trunk, reference, queries, learned, held, begin, here, screen, at_once, workers
+    )
+    if not here.progress.step:
+        watch.begins()
     for step in team.lead(taken):
         here.took(step)
         screen.step(step, steps)
         paused = bool(stop) or (config.out / "pause").exists()
-        ends = paused or step.number == steps
-        if ends or step.number % config.save_every == 0:
+        measures = step.number == steps or step.number % config.save_every == 0
+        wrong = watch.after(step.number, last=step.number == steps) if measures else []
+        if paused or measures:
             here.save(policy.trunk, optimizer)
-        if ends:
-            record = measured(config, policy.trunk, reference, queries, held, begin, at_once, workers)
-            here.metrics.log({"step": step.number} | record)
-            screen.say(
-                f"held-out accuracy {record['held_out/accuracy']:.1%}, KL {record['objective/kl']:.2f} nats"
-            )
-        if paused:
+        if wrong:
+            raise RunError(f"stopped after step {step.number}: {wrong[0]}; saved in {config.out}")
+        if paused and step.number < steps:
+            watch.show(watch.drawn(SHOWN), step.number, aloud=True)
             why = stop.name or "paused"
             screen.say(f"{why}: saved after step {step.number:,}; the same command goes on")
             break
@@ -171,59 +197,176 @@ def check_enough(config: Config, learned: int, held: int) -> None:
         )
 
 
-def measured(
-    config: Config,
-    model: GPT2,
-    reference: GPT2,
-    queries: Sequence[Query],
-    held: Sequence[Comparison],
-    begin: Beginning,
-    at_once: int,
-    workers: Executor | None,
-) -> dict[str, Any]:
-    """Return how often the implicit reward prefers what labels do, and how far the policy has moved."""
+class Drawn(NamedTuple):
+    """New responses of the policy, which its divergence is measured on."""
 
-    def piece(rows: slice) -> Tensor:
-        batch = batch_of(held[rows], asked=True)
-        batch = batch._replace(ids=batch.ids.to(begin.device), mask=batch.mask.to(begin.device))
-        with torch.no_grad():
-            now, then = (summed(m, batch, temperature=config.temperature) for m in (model, reference))
-        best = implicit_rewards(now, then, beta=config.beta).argmax(1, keepdim=True).cpu()
-        return batch.targets.gather(1, best)[:, 0] > 0
+    queries: Sequence[Query]
+    responses: list[list[int]]
+    logprobs: Tensor
+    """(B, L), under the policy."""
+    reference: Tensor
+    """(B, L), likewise under the model that training began from."""
+    entropy: Tensor
+    """(B, L), of the policy's distributions."""
 
-    pieces = in_pieces(len(held), at_once)
-    right = torch.cat(list(map(piece, pieces) if workers is None else workers.map(piece, pieces)))
-    moved = divergence(config, model, reference, queries[: min(MEASURED, 4 * config.batch)], begin, workers)
-    return {"held_out/accuracy": float(right.float().mean()), "objective/kl": float(moved.mean())}
+    @property
+    def kl(self) -> Tensor:
+        """(B,), nats by which the policy left the reference in each response; may be negative."""
+        return k1(self.logprobs, self.reference).sum(1)
 
 
-def divergence(
-    config: Config,
-    model: GPT2,
-    reference: GPT2,
-    queries: Sequence[Query],
-    begin: Beginning,
-    workers: Executor | None,
-) -> Tensor:
-    """Return the sum of log-ratios of a new response to each query, (B,); its mean estimates the KL."""
-    backend = backend_of(model, device=begin.device, threads=config.threads)
-    responses = respond(
-        backend,
-        [query.prompt for query in queries],
-        length=config.tokens,
-        temperature=config.temperature,
-        seed=config.seed,
-    ).tolist()
-    sequences = join([query.prompt for query in queries], responses, length=config.tokens)
-    sequences = sequences.to(torch.device(begin.device))
+@dataclass
+class Watch:
+    """Measures a policy that learns from labels, and stops the run where something is wrong."""
 
-    def piece(rows: slice) -> Tensor:
-        with torch.no_grad():
-            now, then = (
-                score_responses(m, sequences.rows(rows), temperature=config.temperature).logprobs.sum(1)
-                for m in (model, reference)
-            )
-        return now - then
+    config: Config
+    model: GPT2
+    reference: GPT2
+    queries: Sequence[Query]
+    learned: Sequence[Comparison]
+    held: Sequence[Comparison]
+    begin: Beginning
+    here: Run
+    screen: Display
+    at_once: int
+    workers: Executor | None
 
-    pieces = in_pieces(len(queries), config.at_once)
-    return torch.cat(list(map(piece, pieces) if workers is None else workers.map(piece, pieces))).cpu()
+    def __post_init__(self) -> None:
+        self.judge = None if self.config.judge is None else find_judge(self.config.judge)
+        self.history = [
+            signs_of(record) for record in read_metrics(self.here.metrics.path) if "objective/kl" in record
+        ]
+
+    def begins(self) -> None:
+        """Measure the beginning, which later figures are held against.
+
+        Raises:
+            RunError: the policy is not the reference.
+        """
+        drawn = self.drawn()
+        moved = 0.0 if self.config.start else float((drawn.logprobs - drawn.reference).abs().max())
+        wrong = check_first_step((1.0, 1.0, 1.0), moved)
+        if wrong is not None:
+            raise RunError(wrong)
+        # all candidates are equally good to it as yet
+        self.note(0, drawn, {"held_out/accuracy": chance_of(self.held), "held_out/accuracy_error": 0.0})
+
+    def after(self, step: int, *, last: bool) -> list[str]:
+        """Measure after a step, write down some samples, and return what is wrong."""
+        agreed = self.foretold(self.held if last else self.held[:FORETOLD])
+        known = self.foretold(self.latest())
+        drawn, count = self.drawn(), len(agreed.right)
+        share = agreed.correct / count
+        accuracy = {
+            "held_out/accuracy": share,
+            "held_out/accuracy_error": math.sqrt(share * (1 - share) / count),
+            "held_out/labels": count,
+            "learned/accuracy": known.correct / len(known.right),
+        }
+        record = self.note(step, drawn, accuracy)
+        wrong = alarms(self.history, Limits(kl=self.config.most_kl))
+        for what, found in (("held-out", agreed), ("learned", known)):
+            if worse_than_chance(found.correct, len(found.right), found.chance):
+                wrong.insert(
+                    0,
+                    f"it prefers what labels do on {found.correct} of {len(found.right)} {what} labels, "
+                    f"chance is {found.chance:.0%}: labels are read the wrong way round",
+                )
+        self.show(drawn, step, aloud=last or bool(wrong))
+        self.screen.say(
+            f"step {step}: held-out accuracy {share:.1%}, KL {record['objective/kl']:.2f} nats, entropy "
+            f"{record['policy/entropy']:.2f}"
+        )
+        title = f"{self.config.out.name}: dpo"
+        self.here.write("curve.png", curve.draw_updates(read_metrics(self.here.metrics.path), title=title))
+        return wrong
+
+    def latest(self) -> list[Comparison]:
+        """Return the labels that were learned last, of this epoch."""
+        epoch, place = divmod(self.here.progress.cursor - 1, len(self.learned))
+        places = order(len(self.learned), epoch, self.config.seed)[: place + 1]
+        return [self.learned[i] for i in places[-FORETOLD:]]
+
+    def note(self, step: int, drawn: Drawn, beside: dict[str, Any]) -> dict[str, Any]:
+        """Write what was measured to the log."""
+        seen = self.seen(drawn)
+        record: dict[str, Any] = {
+            "step": step,
+            "objective/kl": float(drawn.kl.mean()),
+            "objective/kl_error": float(drawn.kl.std(correction=0)) / math.sqrt(len(drawn.kl)),
+            "policy/entropy": float(drawn.entropy.mean()),
+            **surprise_record(drawn.logprobs, drawn.entropy),
+            **text_figures(seen),
+            **beside,
+        }
+        if self.judge is not None:
+            texts = [self.begin.tokenizer.decode(response) for response in seen]
+            judged = self.judge([query.text for query in drawn.queries], texts)
+            record["judge"] = float(np.mean(judged))
+            record["judge_error"] = float(np.std(judged)) / math.sqrt(len(judged))
+        self.here.metrics.log(record)
+        self.history.append(signs_of(record))
+        return record
+
+    def seen(self, drawn: Drawn) -> list[list[int]]:
+        """Return responses as their reader sees them."""
+        rule = self.config.truncation(self.begin.tokenizer)
+        return [rule.cut(response) if rule else response for response in drawn.responses]
+
+    def show(self, drawn: Drawn, step: int, *, aloud: bool) -> None:
+        """Write samples down, and to the screen where they are to be seen at once."""
+        texts = [
+            sample_text(f"KL {float(kl):.2f}", query.text, self.begin.tokenizer.decode(response))
+            for query, response, kl in zip(drawn.queries, self.seen(drawn), drawn.kl, strict=True)
+        ]
+        write_samples(texts[:SHOWN], self.here, self.screen, step, aloud=aloud)
+
+    def foretold(self, held: Sequence[Comparison]) -> Agreement:
+        """Return how often the implicit reward prefers what held-out labels do."""
+
+        def piece(rows: slice) -> Tensor:
+            batch = batch_of(held[rows], asked=True)
+            batch = batch._replace(ids=batch.ids.to(self.begin.device), mask=batch.mask.to(self.begin.device))
+            with torch.no_grad():
+                now, then = (
+                    summed(m, batch, temperature=self.config.temperature)
+                    for m in (self.model, self.reference)
+                )
+            return implicit_rewards(now, then, beta=self.config.beta).cpu()
+
+        found = torch.cat(in_parts(piece, in_pieces(len(held), self.at_once), self.workers))
+        return agreement(held, found.numpy())
+
+    def drawn(self, most: int = MEASURED) -> Drawn:
+        """Return new responses, the same prompts and seed each time."""
+        config = self.config
+        queries = self.queries[: min(most, 4 * config.batch)]
+        backend = backend_of(self.model, device=self.begin.device, threads=config.threads)
+        responses: list[list[int]] = respond(
+            backend,
+            [query.prompt for query in queries],
+            length=config.tokens,
+            temperature=config.temperature,
+            seed=config.seed,
+        ).tolist()
+        sequences = join([query.prompt for query in queries], responses, length=config.tokens)
+        sequences = sequences.to(torch.device(self.begin.device))
+
+        def piece(rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+            part = sequences.rows(rows)
+            with torch.no_grad():  # of each thread its own
+                now, then = (
+                    score_responses(m, part, temperature=config.temperature)
+                    for m in (self.model, self.reference)
+                )
+            return now.logprobs.cpu(), then.logprobs.cpu(), now.entropy.cpu()
+
+        found = in_parts(piece, in_pieces(len(queries), config.at_once), self.workers)
+        return Drawn(queries, responses, *(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def in_parts(
+    piece: Callable[[slice], Value], pieces: Sequence[slice], workers: Executor | None
+) -> list[Value]:
+    """Return what `piece` gives of each piece, computed side by side where there are workers."""
+    return list(map(piece, pieces) if workers is None else workers.map(piece, pieces))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,7 @@ def run(config: Config) -> dict[str, float]:
 
 def stages(config: Config, folder: Path) -> dict[str, Callable[[], Any]]:
     """Return the stages by name, in their order."""
-    shared = {
-        name: getattr(config, name)
-        for name in ("data", "model", "query_tokens", "tokens", "temperature", "per_document", "whole")
-    }
-    shared |= {name: getattr(config, name) for name in ("encoding", "field", "template", "truncate", "split")}
-    shared |= {name: getattr(config, name) for name in ("not_before", "penalty", "threads", "seed")}
+    shared = {field.name: getattr(config, field.name) for field in fields(Prompting)}
     store, rewarded = folder / "labels.sqlite", folder / "reward"
 
     def optimised(name: Any) -> Callable[[], Any]:

@@ -5,7 +5,7 @@
 
 The reward that was learned from (proxy) rises for as long as one lets it; what the judges want (gold) rises
 and then falls (Gao et al. 2022, section 3). Beside the JSON file a picture and a table of the same name are
-written.
+written. A run keeps its two newest checkpoints: give it a larger --keep to see its way.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from inkfish.metrics.diversity import repetition
 from inkfish.preferences.gold import Judge
 from inkfish.preferences.kl import best_of_n_kl
 from inkfish.recipes.display import display
+from inkfish.recipes.limits import check_out
 from inkfish.recipes.prefer.compare import AT_ONCE, Config, System, divergence, plain
 from inkfish.recipes.prefer.judges import find_judge
 from inkfish.recipes.prefer.queries import Query
@@ -80,6 +81,8 @@ def run(config: Config) -> list[Point]:
         InkfishError: what the user can put right, in one line.
     """
     places = [(folder, place) for folder in config.frontier for place in checkpoints_of(folder)]
+    out = config.out or Path("frontier.json")
+    check_out(out, out.with_suffix(".md"), out.with_suffix(".png"))
     with display() as screen, cores(config.threads, side_by_side=True) as workers:
         base = System(config.other)
         queries = config.queries(base.tokenizer, base.config, screen.say)[config.skip :][: config.count]
@@ -94,8 +97,6 @@ def run(config: Config) -> list[Point]:
             screen.say(f"{number} of {len(places)} checkpoints: {place}, KL {points[-1].kl:.2f}")
         text = table(points)
         screen.say(text)
-    out = config.out or Path("frontier.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
     whole = {"points": [asdict(point) for point in points], "settings": plain(asdict(config))}
     out.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     out.with_suffix(".md").write_text(text + "\n", encoding="utf-8")

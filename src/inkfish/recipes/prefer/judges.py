@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,15 @@ def named(name: str) -> Judge:
 
 
 def imported(place: str) -> Judge:
-    """Return a function of a module.
+    """Return a function of a module, installed or in the current folder.
 
     Raises:
         SettingError: it is not there.
     """
     module, _, name = place.partition(":")
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)  # behind what is installed, which a file here must not hide
     try:
         found: Any = getattr(importlib.import_module(module), name)
     except Exception as error:  # the module is the user's, and may do anything

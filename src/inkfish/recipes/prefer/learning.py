@@ -79,9 +79,11 @@ class Config(Prompting):
     reward: str = "runs/reward"
     """A reward model's folder, or a judge as for simulate: vader, rouge:ROWS, python:MODULE:FUNCTION."""
     store: Path | None = None
-    """Label store: what dpo learns from; the others check on it that the reward prefers what people did."""
+    """Label store: what dpo learns from; the others check on it that the reward prefers what people did.
+    A reward model brings labels of its own for that; give it for every other reward."""
     judge: str | None = None
-    """A second judge that is not learned from: the run stops where it falls while the reward rises."""
+    """A second judge that is not learned from: the run stops where it falls while the reward (for dpo the
+    held-out accuracy) rises."""
     start: str | None = None
     """A policy to go on from, such as the last round's; divergence is still measured from the model."""
     out: Path = Path("runs/policy")
@@ -150,21 +152,36 @@ class Config(Prompting):
         if self.kl_target is not None:
             check_real(self, {"kl_target": (0, 1e6)})
         check_choices(self, {"algorithm": get_args(AlgorithmName), "optimizer": adam.NAMES})
-        for small, large in (("at_once", "minibatch"), ("minibatch", "batch"), ("samples", "at_once")):
-            needed = small != "samples" or self.algorithm in {"rloo", "grpo"}
-            if needed and getattr(self, large) % getattr(self, small):
+        for small, large in self.multiples:
+            if getattr(self, large) % getattr(self, small):
                 raise SettingError(
                     f"{small} is {getattr(self, small)} and {large} {getattr(self, large)}; "
                     f"{large} must be a multiple of {small}",
                     param=small,
                 )
-        if self.episodes < self.batch:
+        if self.algorithm != "best-of-n" and self.episodes < self.batch:
             raise SettingError(
                 f"episodes is {self.episodes} and a batch has {self.batch}; there must be one batch at least",
                 param="episodes",
             )
+        self.check_sources()
+
+    def check_sources(self) -> None:
+        """Refuse an algorithm that lacks what it learns from.
+
+        Raises:
+            SettingError: which.
+        """
         if self.algorithm == "dpo" and self.store is None:
             raise SettingError("dpo learns from labels; name their --store", param="store")
+
+    @property
+    def multiples(self) -> list[tuple[str, str]]:
+        """Names of settings of which the first must divide the second; only learning from rewards has any."""
+        if self.algorithm in {"dpo", "best-of-n"}:
+            return []
+        shared = [("samples", "at_once")] if self.algorithm in {"rloo", "grpo"} else []
+        return [("at_once", "minibatch"), ("minibatch", "batch"), *shared]
 
     @property
     def group(self) -> int:

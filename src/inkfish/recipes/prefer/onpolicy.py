@@ -15,7 +15,6 @@ from torch import Tensor
 
 from inkfish.config import exact_div
 from inkfish.errors import RunError
-from inkfish.metrics.diversity import distinct, repetition
 from inkfish.model import GPT2
 from inkfish.preferences import adam
 from inkfish.preferences.experience import Experience, Rollout, Update, minibatches
@@ -34,6 +33,14 @@ from inkfish.recipes.prefer.queries import Query
 from inkfish.recipes.prefer.rewards import Reward, find_reward, in_pieces
 from inkfish.recipes.prefer.running import backend_of
 from inkfish.recipes.prefer.together import gathered, led, team_of
+from inkfish.recipes.prefer.watching import (
+    SHOWN,
+    sample_text,
+    signs_of,
+    surprise_record,
+    text_figures,
+    write_samples,
+)
 from inkfish.training import curve, schedule
 from inkfish.training.metrics import read_metrics
 from inkfish.training.optimise import Gradients, Step, learned_tokens, optimise
@@ -43,9 +50,6 @@ from inkfish.training.run import Run
 from inkfish.training.signals import Stop
 
 __all__ = ["train"]
-
-SHOWN = 4
-"""Samples written down at a time."""
 
 
 @dataclass
@@ -156,10 +160,6 @@ class Writer:
         mine, device = queries[rank * size : (rank + 1) * size], torch.device(self.begin.device)
         thought = self.thoughts(self.joined(mine, found))
         scores = gathered(self.ranks, self.reward(mine, found))
-        if len(scores) != len(queries) or not np.isfinite(scores).all():
-            raise RunError(
-                "the reward must give one finite number for each response; the last checkpoint stays"
-            )
         responses = gathered(self.ranks, found)
         if self.ranks.size > 1:
             whole = gathered(self.ranks, [tuple(part.cpu() for part in thought)])
@@ -395,6 +395,7 @@ def record_of(
         "objective/entropy": float(rollout.entropy.sum(1).mean()),
         "objective/score_total": float((rollout.scores - coefficient * kl).mean()),
         "policy/entropy": float(rollout.entropy.mean()),
+        **surprise_record(rollout.logprobs, rollout.entropy),
         "policy/approxkl": mean("approximate_kl"),
         "policy/clipfrac": mean("clipped"),
         "loss/policy": mean("policy"),
@@ -417,38 +418,13 @@ def record_of(
 
 def texts_record(config: Config, episode: Episode, responses: Sequence[list[int]]) -> dict[str, Any]:
     """Return what is to say of an update's texts, as their reader sees them."""
-    record: dict[str, Any] = {
-        "text/repetition": sum(repetition(r, 3) for r in responses) / len(responses),
-        "text/distinct": distinct(responses, 2),
-        "text/length": float(np.mean([len(r) for r in responses])),
-    }
+    record: dict[str, Any] = dict(text_figures(responses))
     if config.truncate is not None:
         record["frac_penalised"] = float((episode.rollout.scores == config.penalty).float().mean())
     if episode.judged is not None:
         record["judge"] = float(np.mean(episode.judged))
         record["judge_error"] = float(np.std(episode.judged)) / math.sqrt(len(episode.judged))
     return record
-
-
-def signs_of(record: dict[str, Any]) -> Signs:
-    """Return the vital signs in a line of metrics.jsonl."""
-
-    def number(name: str) -> float:
-        value = record.get(name)
-        return float("nan") if value is None else float(value)
-
-    return Signs(
-        score=number("objective/score"),
-        score_error=number("objective/score_error"),
-        kl=number("objective/kl"),
-        entropy=number("policy/entropy"),
-        ratio=number("ratio/max"),
-        repetition=number("text/repetition"),
-        distinct=number("text/distinct"),
-        length=number("text/length"),
-        judge=record.get("judge"),
-        judge_error=record.get("judge_error") or 0.0,
-    )
 
 
 def line(record: dict[str, Any], update: int, updates: int) -> str:
@@ -479,7 +455,5 @@ def show(
         score = float(episode.rollout.scores[i])
         response = writer.begin.tokenizer.decode(writer.seen(episode.responses[i : i + 1])[0])
         head = f"score {score:.2f}, KL {kl[i]:.2f}, total {score - coefficient * kl[i]:.2f}"
-        texts.append(f"[{head}] {episode.queries[i].text.strip()}⟶{response}")
-    if aloud:
-        screen.say("\n".join(texts))
-    here.write(f"samples/{update}.txt", ("\n\n".join(texts) + "\n").encode())
+        texts.append(sample_text(head, episode.queries[i].text, response))
+    write_samples(texts, here, screen, update, aloud=aloud)

@@ -1,8 +1,10 @@
 """Make a model write what is preferred: PPO, RLOO or GRPO on a reward, DPO on labels, or best-of-n.
 
     inkfish prefer optimize stories/ --reward runs/reward --out runs/policy
+    inkfish prefer optimize stories/ --reward vader --store labels.sqlite --out runs/cheerful
     inkfish prefer optimize stories/ --algorithm dpo --store labels.sqlite --out runs/dpo
 
+Before it learns, a reward is asked about labels: those of --store, or those a reward model was tested on.
 Stopped at any moment and started again by the same command, a run goes on where it was, bit for bit. A file
 named `pause` in the run folder, which the label page writes too, stops it after the update at hand. Several
 processes share the work under torchrun (`inkfish.recipes.prefer.together`).
@@ -27,11 +29,11 @@ from inkfish.preferences.policy import Policy
 from inkfish.recipes.display import Display
 from inkfish.recipes.prefer import choose, direct, onpolicy
 from inkfish.recipes.prefer.learning import MAY_CHANGE, Beginning, Config
-from inkfish.recipes.prefer.queries import fingerprint
+from inkfish.recipes.prefer.queries import Query, fingerprint
+from inkfish.recipes.prefer.running import count_of, memory_sentence
 from inkfish.recipes.prefer.together import check_shares, led, run_folder
 from inkfish.tokenizer import Tokenizer
 from inkfish.training.files import Disk, kill_at
-from inkfish.training.measure import peak_memory
 from inkfish.training.ranks import Ranks, joined
 from inkfish.training.resources import cores, keep_freed_memory, memory_advice
 from inkfish.training.run import Run, machine
@@ -78,7 +80,7 @@ def begun(config: Config, ranks: Ranks) -> Result:
         tokenizer = Tokenizer.load(folder, vocab_size=base.config.vocab_size)
         begin = Beginning(base, tokenizer, "cuda" if torch.cuda.is_available() else "cpu")
         if config.algorithm == "best-of-n":
-            return Result(config.out, choose.run(config, begin, screen), None)
+            return choose_best(config, begin, screen)
         return learn(config, begin, screen, ranks)
 
 
@@ -89,6 +91,8 @@ def prepare(config: Config, ranks: Ranks) -> None:
         SettingError: which number.
     """
     (config.out / "pause").unlink(missing_ok=True)
+    if config.fresh:
+        (config.out / choose.FILE).unlink(missing_ok=True)
     if ranks.size == 1:
         return
     if config.algorithm == "best-of-n":
@@ -98,6 +102,31 @@ def prepare(config: Config, ranks: Ranks) -> None:
     else:
         pieces = {"minibatch / at_once": config.minibatch // config.at_once}
         check_shares(ranks, **pieces, **{"batch / samples": config.batch // config.group})
+
+
+def choose_best(config: Config, begin: Beginning, screen: Display) -> Result:
+    """Choose for the prompts that are left."""
+    here = Run(config.out, disk=Disk(kill_at(os.environ.get("INKFISH_FAILPOINT", ""))), say=screen.say)
+    with stop_on_signals() as stop, memory_advice(f"take --samples {config.samples // 2 or 1}"):
+        queries = prompts(config, begin, screen)
+        if len(queries) < config.episodes:
+            screen.say(f"the data give {len(queries):,} prompts, not {config.episodes:,}: all are taken")
+        kept = settings(config, begin, fingerprint(queries))
+        here.begin(kept, may_change=(*MAY_CHANGE, "episodes", "at_once"), force=config.force)
+        done = choose.run(config, queries[: config.episodes], begin, here, screen, stop)
+    return Result(config.out, done, int(stop.signal) if stop.signal is not None else None)
+
+
+def prompts(config: Config, begin: Beginning, screen: Display) -> list[Query]:
+    """Return the prompts that are answered, in their order.
+
+    Raises:
+        DataError: none is left.
+    """
+    queries = config.queries(begin.tokenizer, begin.base.config, screen.say)[config.skip :]
+    if not queries:
+        raise DataError(f"--skip {config.skip:,} leaves no prompt; skip fewer", param="skip")
+    return queries
 
 
 def learn(config: Config, begin: Beginning, screen: Display, ranks: Ranks) -> Result:
@@ -128,9 +157,7 @@ def learn(config: Config, begin: Beginning, screen: Display, ranks: Ranks) -> Re
         cores(config.threads, side_by_side=begin.device == "cpu" and ranks.size == 1) as workers,
         memory_advice(f"take --at-once {config.at_once // 2 or 1}"),
     ):
-        queries = config.queries(begin.tokenizer, begin.base.config, screen.say)[config.skip :]
-        if not queries:
-            raise DataError(f"--skip {config.skip:,} leaves no prompt; skip fewer", param="skip")
+        queries = prompts(config, begin, screen)
         kept = settings(config, begin, fingerprint(queries))
         led(ranks, lambda: here.begin(kept, may_change=MAY_CHANGE, force=config.force))
         screen.say(memory(config, policy, begin))
@@ -157,16 +184,17 @@ def begin_from(policy: Policy, name: str) -> None:
 
 
 def memory(config: Config, policy: Policy, begin: Beginning) -> str:
-    """Return an estimate of the memory, in a sentence: weights, gradients, moments, activations."""
-    shape = begin.base.config
-    count = sum(p.numel() for p in policy.parameters())
-    length = config.query_tokens + config.tokens
-    activations = config.at_once * length * shape.n_layer * 34 * shape.n_embd * 4
-    logits = 3 * config.at_once * config.tokens * shape.vocab_size * 4
-    parallel = 1 if begin.device == "cuda" else config.threads or os.cpu_count() or 1
-    rewards = 0 if config.algorithm == "dpo" else count * 4
-    total = count * (4 + 4 + 8 + 4) + rewards + (activations + logits) * parallel
-    return f"memory about {(total + peak_memory()) / 2**30:.1f} GiB"
+    """Return an estimate of the memory, in a sentence."""
+    count = count_of(policy)
+    return memory_sentence(
+        begin.base.config,
+        count,
+        rows=config.at_once,
+        length=config.query_tokens + config.tokens,
+        threads=config.threads,
+        kept=count if config.algorithm == "dpo" else 2 * count,  # the reference, and a reward model
+        responses=config.tokens,
+    )
 
 
 def settings(config: Config, begin: Beginning, prompts: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from inkfish.tasks.choosing import Judge
 from inkfish.tasks.conversation import Conversation
 from inkfish.tasks.speaking import talk
 
-__all__ = ["messages", "pairs", "replies"]
+__all__ = ["items_of_replies", "messages", "replies"]
 
 
 def messages(config: Prompting, *, skip: int, count: int) -> list[str]:
@@ -38,25 +38,36 @@ def messages(config: Prompting, *, skip: int, count: int) -> list[str]:
     return found[skip : skip + count]
 
 
-def replies(name: str, said: Sequence[str], config: Prompting) -> Iterator[str]:
-    """Yield a model's reply to each message, in the form in which it was trained to talk."""
+def replies(name: str, said: Sequence[str], config: Prompting, *, each: int) -> Iterator[str]:
+    """Yield a model's replies to each message, in the form in which it was trained to talk.
+
+    Args:
+        name: of the model.
+        said: messages.
+        config: says how long and how freely it speaks, and the seed.
+        each: replies to a message, which come together.
+    """
     model = load(name, dtype="float32", threads=config.threads or None)
     form = Judge.of(model).form
     for number, text in enumerate(said):
-        begun = Conversation(Dialogue((text,)), seed=config.seed + number)
-        ended = talk(model, begun, 1, max_tokens=config.tokens, form=form, temperature=config.temperature)
-        yield ended.dialogue.turns[-1]
+        for again in range(each):
+            begun = Conversation(Dialogue((text,)), seed=config.seed + number + again * len(said))
+            ended = talk(model, begun, 1, max_tokens=config.tokens, form=form, temperature=config.temperature)
+            yield ended.dialogue.turns[-1]
 
 
-def pairs(names: Sequence[str], said: Sequence[str], texts: Sequence[Sequence[str]]) -> list[Item]:
-    """Return items to be labelled: a message and what each model replied."""
+def items_of_replies(
+    names: Sequence[str], said: Sequence[str], texts: Sequence[Sequence[str]], *, each: int
+) -> list[Item]:
+    """Return items to be labelled: a message and what both models replied, each so often."""
     return [
         Item(
-            "pair",
+            "pair" if each == 1 else "best",
             message,
             tuple(
-                Candidate(side[number], origin={"model": name})
+                Candidate(reply, origin={"model": name})
                 for name, side in zip(names, texts, strict=True)
+                for reply in side[number * each : (number + 1) * each]
             ),
         )
         for number, message in enumerate(said)

@@ -25,6 +25,7 @@ from inkfish.labels.store import Store
 from inkfish.labels.votes import JUDGED, by_item, first_answers, majority
 from inkfish.metrics.winrate import compare, length_controlled, wilson
 from inkfish.recipes.display import display
+from inkfish.recipes.limits import check_out
 
 __all__ = ["Config", "run", "verdict"]
 
@@ -71,7 +72,7 @@ def run(config: Config) -> dict[str, Any]:
         for line in further(report):
             screen.say(line)
     if config.out is not None:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
+        check_out(config.out)
         config.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return report
 

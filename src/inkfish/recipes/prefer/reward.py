@@ -3,7 +3,8 @@
     inkfish prefer reward --store labels.sqlite --out runs/reward
 
 Gain and bias are set before and after training so that samples of the base model have mean 0 and deviation 1.
-A model that is no better than chance on held-out labels is not handed on.
+A model that is no better than chance on held-out labels is not handed on. A file named `pause` in the run
+folder stops it after the step at hand, as a signal does; the same command goes on.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from inkfish.preferences.rollout import respond
 from inkfish.preferences.selftest import check_reward_learning
 from inkfish.recipes.display import Display
 from inkfish.recipes.limits import check_choices, check_real, check_whole
+from inkfish.recipes.prefer.agreement import EXAMPLES, Agreement, agreement, written_examples
 from inkfish.recipes.prefer.comparisons import (
     Comparison,
     Comparisons,
@@ -49,7 +51,7 @@ from inkfish.recipes.prefer.comparisons import (
 )
 from inkfish.recipes.prefer.queries import Query, framing
 from inkfish.recipes.prefer.rewards import REPORT, in_pieces, score
-from inkfish.recipes.prefer.running import backend_of
+from inkfish.recipes.prefer.running import backend_of, count_of, memory_sentence
 from inkfish.recipes.prefer.settings import check_context, truncation_of
 from inkfish.recipes.prefer.together import check_shares, led, run_folder, team_of
 from inkfish.tokenizer import Tokenizer
@@ -189,8 +191,11 @@ def run(config: Config) -> Result:
     """
     keep_freed_memory()
     with joined(os.environ) as ranks, run_folder(config.out, ranks, fresh=config.fresh) as screen:
+        if ranks.leads:
+            (config.out / "pause").unlink(missing_ok=True)
         if ranks.leads and config.fresh:
-            (config.out / REPORT).unlink(missing_ok=True)
+            for name in (REPORT, EXAMPLES):
+                (config.out / name).unlink(missing_ok=True)
         return begun(config, screen, ranks)
     return Result(config.out, None, None, leads=False)
 
@@ -218,6 +223,7 @@ def begun(config: Config, screen: Display, ranks: Ranks) -> Result:
     ):
         kept = settings(config, data.labels) | {"steps": steps_of(config, data)}
         led(ranks, lambda: here.begin(kept, may_change=MAY_CHANGE, force=config.force))
+        screen.say(memory(config, model, data))
         report = train(config, model, data, here, screen, stop, workers, ranks)
     signal = int(stop.signal) if stop.signal is not None else None
     return Result(config.out, report, signal, ranks.leads)
@@ -290,6 +296,15 @@ def settings(config: Config, found: Sequence[Comparison]) -> dict[str, Any]:
     }
 
 
+def memory(config: Config, model: RewardModel, data: Data) -> str:
+    """Return an estimate of the memory, in a sentence."""
+    longest = max(len(one.query.ids) + max(map(len, one.responses)) for one in (*data.learned, *data.held))
+    rows = config.at_once * len(data.learned[0].responses)
+    return memory_sentence(
+        model.trunk.config, count_of(model), rows=rows, length=longest, threads=config.threads
+    )
+
+
 def steps_of(config: Config, data: Data) -> int:
     """Return how many steps there are to take."""
     return config.epochs * len(data.learned) // config.batch
@@ -344,6 +359,7 @@ def train(
     refuse_chance(report)
     here.saved_at = None
     here.save(model.trunk, optimizer)
+    here.write(EXAMPLES, written_examples(data.held))
     here.write(REPORT, (json.dumps(report, indent=1) + "\n").encode())
     return report
 
@@ -398,10 +414,12 @@ def take_steps(
     for step in team.lead(taken):
         here.took(step)
         screen.step(step, steps)
-        if step.number < steps and (stop or step.number % config.save_every == 0):
+        paused = step.number < steps and (bool(stop) or (config.out / "pause").exists())
+        if paused or (step.number < steps and step.number % config.save_every == 0):
             here.save(model.trunk, optimizer)
-        if stop and step.number < steps:
-            screen.say(f"{stop.name}: saved after step {step.number:,}; the same command goes on")
+        if paused:
+            why = stop.name or "paused"
+            screen.say(f"{why}: saved after step {step.number:,}; the same command goes on")
             return False
     return True
 
@@ -470,16 +488,16 @@ def tested(config: Config, model: RewardModel, data: Data, workers: Executor | N
     """Return how well the model foretells held-out labels."""
     model.eval()
 
-    def piece(rows: slice) -> tuple[Tensor, Tensor]:
+    def piece(rows: slice) -> Tensor:
         batch = batch_of(data.held[rows])
         device = next(model.parameters()).device
         with torch.no_grad(), autocast(device, "float32"):
             moved = batch._replace(ids=batch.ids.to(device), mask=batch.mask.to(device))
-            return scores_of(model, moved).cpu(), batch.targets
+            return scores_of(model, moved).cpu()
 
     pieces = in_pieces(len(data.held), 4 * config.at_once)
     parts = list(map(piece, pieces) if workers is None else workers.map(piece, pieces))
-    scores, targets = (torch.cat([part[i] for part in parts]) for i in (0, 1))
+    scores = torch.cat(parts)
     # in characters, as its reader sees it: responses of a fixed length have equally many tokens
     lengths = [len(data.tokenizer.decode(list(r))) for one in data.held for r in one.responses]
     common = {
@@ -487,48 +505,41 @@ def tested(config: Config, model: RewardModel, data: Data, workers: Executor | N
         "held_out": len(data.held),
         "length_correlation": correlation(scores.flatten().numpy(), np.array(lengths)),
     }
-    if config.loss == "ratings":
-        return common | rated(scores[:, 0], targets[:, 0])
-    return common | chosen(scores, targets, [one.labeller for one in data.held])
+    return common | (rated if config.loss == "ratings" else chosen)(scores, data.held)
 
 
-def chosen(scores: Tensor, targets: Tensor, labellers: Sequence[str]) -> dict[str, Any]:
+def chosen(scores: Tensor, held: Sequence[Comparison]) -> dict[str, Any]:
     """Return the figures of choices: accuracy with Wilson's interval, loss, calibration, by labeller."""
-    p, n = F.softmax(scores, -1), scores.shape[1]
-    right = targets.gather(1, scores.argmax(-1, keepdim=True))[:, 0] > 0
-    found = wilson(int(right.sum()), len(right))
-    people = sorted(set(labellers))
-    return {
-        "chance": float((targets > 0).float().sum(1).mean()) / n,
-        "accuracy": found.mean,
-        "accuracy_low": found.low,
-        "accuracy_high": found.high,
-        "correct": int(right.sum()),
-        "loss": float(best_of_n_loss(scores, targets).mean()),
-        "calibration_error": calibration_error(p.max(-1).values.tolist(), right.tolist()),
-        "by_labeller": {
-            who: float(right[[i for i, name in enumerate(labellers) if name == who]].float().mean())
-            for who in people
-        },
+    agreed = agreement(held, scores.numpy())
+    right, p = np.array(agreed.right), F.softmax(scores, -1)
+    labellers = np.array([one.labeller for one in held])
+    return accuracy(agreed) | {
+        "loss": float(best_of_n_loss(scores, torch.tensor([one.targets for one in held])).mean()),
+        "calibration_error": calibration_error(p.max(-1).values.tolist(), agreed.right),
+        "by_labeller": {str(who): float(right[labellers == who].mean()) for who in np.unique(labellers)},
     }
 
 
-def rated(scores: Tensor, ratings: Tensor) -> dict[str, Any]:
+def rated(scores: Tensor, held: Sequence[Comparison]) -> dict[str, Any]:
     """Return the figures of ratings: how often two are put in the right order, and the correlation."""
-    first, second = scores[:-1:2], scores[1::2]
-    one, two = ratings[:-1:2], ratings[1::2]
-    unequal = one != two
-    right = ((first > second) == (one > two))[unequal]
-    found = wilson(int(right.sum()), len(right))
+    agreed = agreement(held, scores.numpy())
+    ratings = torch.tensor([one.rating for one in held])
+    return accuracy(agreed) | {
+        "held_out": len(agreed.right),
+        "loss": float(ratings_loss(scores[:, 0], ratings - 4).mean()),
+        "pearson": correlation(scores[:, 0].numpy(), ratings.numpy()),
+    }
+
+
+def accuracy(agreed: Agreement) -> dict[str, Any]:
+    """Return how often scores say what labels say, with Wilson's interval."""
+    found = wilson(agreed.correct, len(agreed.right))
     return {
-        "chance": 0.5,
+        "chance": agreed.chance,
         "accuracy": found.mean,
         "accuracy_low": found.low,
         "accuracy_high": found.high,
-        "correct": int(right.sum()),
-        "held_out": int(unequal.sum()),
-        "loss": float(ratings_loss(scores, ratings - 4).mean()),
-        "pearson": correlation(scores.numpy(), ratings.numpy()),
+        "correct": agreed.correct,
     }
 
 

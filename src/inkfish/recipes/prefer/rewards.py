@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import Any
 import torch
 
 from inkfish import weights
-from inkfish.errors import ModelError
+from inkfish.errors import ModelError, RunError
 from inkfish.model import GPT2
 from inkfish.preferences.reward_model import RewardModel
 from inkfish.preferences.sequences import Sequences, join
 from inkfish.preferences.truncation import Truncation
 from inkfish.recipes.prefer.judges import find_judge
 from inkfish.recipes.prefer.queries import Query
+from inkfish.recipes.prefer.settings import check_context
 from inkfish.tokenizer import Tokenizer
 from inkfish.weights import heads, hub
 
@@ -41,7 +43,12 @@ def find_reward(
 ) -> Reward:
     """Return the reward that a setting names: a reward model's folder, or a judge.
 
-    With a rule of truncation the reward is that of what the reader sees, or the rule's penalty.
+    With a rule of truncation the reward is that of what the reader sees, or the rule's penalty. Either kind
+    says in one line, when it is asked, that it does not give one finite number for each response.
+
+    Raises:
+        SettingError: there is no such judge.
+        ModelError: no such reward model, or one of another vocabulary.
     """
     if ":" in name or name in {"vader", "afinn", "descriptive"}:
         judge = find_judge(name)
@@ -53,7 +60,10 @@ def find_reward(
         check_vocabulary(name, model, tokenizer)
 
         def plain(queries: Sequence[Query], responses: Sequence[Sequence[int]]) -> list[float]:
-            return score(model, queries, responses, at_once=at_once, workers=workers)
+            found = score(model, queries, responses, at_once=at_once, workers=workers)
+            if not all(map(math.isfinite, found)):
+                raise RunError(f"the reward model {name} gives scores that are no numbers; train it again")
+            return found
 
     if truncation is None:
         return plain
@@ -87,7 +97,14 @@ def read_reward_model(folder: Path) -> RewardModel:
     Raises:
         ModelError: there is none, or it did not pass its test.
     """
-    place = hub.find(str(folder))
+    try:
+        place = hub.find(str(folder))
+    except ModelError:
+        raise ModelError(
+            f"there is no reward model {folder}; inkfish prefer reward makes one, or take a judge, such as "
+            "vader or python:MODULE:FUNCTION",
+            param="reward",
+        ) from None
     if not any((root / REPORT).is_file() for root in (folder, place)):
         raise ModelError(
             f"{folder} holds no finished reward model ({REPORT} is missing); inkfish prefer reward makes one"
@@ -134,8 +151,12 @@ def score(
         responses: one for each, of unequal lengths.
         at_once: rows computed together.
         workers: threads that compute side by side.
+
+    Raises:
+        ContextError: queries and responses are longer than what the model reads.
     """
     longest, group = max(map(len, responses)), shared(queries, at_once)
+    check_context(max(len(query.ids) for query in queries), longest, model.trunk.config)
     sequences = join([query.ids for query in queries], responses, length=max(1, longest), group=group)
     device = next(model.parameters()).device
 

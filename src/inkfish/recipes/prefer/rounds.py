@@ -6,16 +6,19 @@
 In each round the policy of the round before and the model it all began from write two candidates each; they
 are labelled; a reward model is trained anew from the beginning on all labels so far; the policy goes on with
 that reward (Ziegler et al. 2019, section 2.3; batched as in Stiennon et al. 2020). Without --labels it stops
-where people are to label, and the same command goes on from there, as it does after any interruption.
+where people are to label, and the same command goes on from there, as it does after any interruption. With
+--algorithm dpo a round learns from the labels themselves, without a reward model. Where a reward model is not
+handed on, label more, or change its settings and say --fresh.
 """
 
 # No `from __future__ import annotations`: the command line reads the types of the fields.
 
 import json
-from dataclasses import KW_ONLY, dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from inkfish.errors import SettingError
 from inkfish.labels.store import Store
 from inkfish.metrics.winrate import wilson
 from inkfish.recipes.display import Display, display
@@ -55,11 +58,36 @@ class Config(learning.Config):
     held_out: float = 0.1
     """Share of the items that the reward model is tested on."""
 
+    force: bool = False
+    """Go on with the round at hand although settings, prompts or labels have changed."""
+    fresh: bool = False
+    """Let the round at hand learn anew from its beginning; labels, and rounds that are over, stay."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_whole(self, {"rounds": (1, 1000), "count": (1, 10**7), "reward_batch": (1, 65_536)})
         check_whole(self, {"reward_epochs": (1, 1000)})
         check_real(self, {"agreement": (0, 1), "reward_lr": (0, 10)})
+
+    def check_sources(self) -> None:
+        """Refuse what rounds can't do, and what they make themselves.
+
+        Raises:
+            SettingError: which setting.
+        """
+        if self.algorithm == "best-of-n":
+            raise SettingError(
+                "algorithm is 'best-of-n', which learns nothing from round to round; choose ppo, rloo, grpo "
+                "or dpo",
+                param="algorithm",
+            )
+        for name in ("store", "reward", "start"):
+            given, default = getattr(self, name), learning.Config.__dataclass_fields__[name].default
+            if given != default:
+                raise SettingError(
+                    f"{name} is {str(given)!r}, but rounds make their own in {self.out}; leave it out",
+                    param=name,
+                )
 
     @property
     def labelled(self) -> Path:
@@ -138,8 +166,27 @@ def labelled(config: Config) -> bool:
 
 
 def learned(config: Config, number: int, here: Path, policy: Path | None) -> int | None:
-    """Train the reward model and the policy of a round; return the signal that stopped it."""
-    trained = reward.run(
+    """Train the reward model and the policy of a round; return the signal that stopped it.
+
+    Raises:
+        RunError: the reward model is not handed on, or a guard stopped the run.
+    """
+    found: dict[str, Any] = {}
+    if config.algorithm != "dpo":
+        trained = rewarded(config, here)
+        if trained.stopped is not None or trained.report is None:
+            return trained.stopped
+        found = {"reward_accuracy": trained.report["accuracy"]}
+    ended = optimize.run(optimizing(config, here, policy))
+    episodes = config.episodes // config.batch * config.batch
+    if ended.stopped is None and ended.episodes >= episodes:
+        finish(config, number, here, found, policy)
+    return ended.stopped
+
+
+def rewarded(config: Config, here: Path) -> reward.Result:
+    """Train the reward model of a round."""
+    return reward.run(
         reward.Config(
             store=config.labelled,
             out=here / "reward",
@@ -152,38 +199,33 @@ def learned(config: Config, number: int, here: Path, policy: Path | None) -> int
             held_out=config.held_out,
             threads=config.threads,
             seed=config.seed,
+            force=config.force,
+            fresh=config.fresh,
         )
     )
-    if trained.stopped is not None or trained.report is None:
-        return trained.stopped
-    ended = optimize.run(optimizing(config, here, policy))
-    episodes = config.episodes // config.batch * config.batch
-    if ended.stopped is None and ended.episodes >= episodes:
-        finish(config, number, here, trained.report, policy)
-    return ended.stopped
 
 
 def optimizing(config: Config, here: Path, policy: Path | None) -> learning.Config:
     """Return the settings of a round's learning: on prompts that are never labelled, from the last policy."""
     shared: dict[str, Any] = {field.name: getattr(config, field.name) for field in fields(learning.Config)}
-    settings = learning.Config(**shared)
     before = [] if policy is None else read_metrics(policy / "metrics.jsonl")
-    return replace(
-        settings,
-        reward=str(here / "reward"),
-        store=config.labelled,
-        out=here / "policy",
-        start=None if policy is None else str(policy),
-        skip=config.skip + config.rounds * config.count,
-        kl=next((r["objective/kl_coef"] for r in reversed(before) if "objective/kl_coef" in r), config.kl),
-    )
+    shared |= {
+        "reward": str(here / "reward"),
+        "store": config.labelled,
+        "out": here / "policy",
+        "start": None if policy is None else str(policy),
+        "skip": config.skip + config.rounds * config.count,
+        "kl": next((r["objective/kl_coef"] for r in reversed(before) if "objective/kl_coef" in r), config.kl),
+    }
+    return learning.Config(**shared)
 
 
 def finish(config: Config, number: int, here: Path, found: dict[str, Any], policy: Path | None) -> None:
     """Note what a round has brought, among it how often labellers preferred the last policy's texts."""
-    record: dict[str, Any] = {"round": number, "reward_accuracy": found["accuracy"]}
+    record: dict[str, Any] = {"round": number} | found
     last = read_metrics(here / "policy" / "metrics.jsonl")[-1]
-    record |= {name: last[name] for name in ("objective/score", "objective/kl", "judge") if name in last}
+    names = ("objective/score", "held_out/accuracy", "objective/kl", "judge")
+    record |= {name: last[name] for name in names if name in last}
     with display() as screen:
         if policy is not None:
             record["preferred"] = preferred(config, str(policy))._asdict()
@@ -206,9 +248,14 @@ def preferred(config: Config, policy: str) -> Any:
 
 def say(screen: Display, record: dict[str, Any]) -> None:
     """Show a round's result."""
-    text = f"round {record['round']}: held-out accuracy of the reward {record['reward_accuracy']:.1%}"
+    text = f"round {record['round']}: "
     if "objective/score" in record:
-        text += f", score {record['objective/score']:.3f} at KL {record['objective/kl']:.2f}"
+        text += (
+            f"held-out accuracy of the reward {record['reward_accuracy']:.1%}, score "
+            f"{record['objective/score']:.3f} at KL {record['objective/kl']:.2f}"
+        )
+    else:
+        text += f"held-out accuracy {record['held_out/accuracy']:.1%} at KL {record['objective/kl']:.2f}"
     if "preferred" in record:
         share = record["preferred"]
         text += (

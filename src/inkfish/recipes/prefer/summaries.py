@@ -29,7 +29,7 @@ from inkfish.metrics.novelty import (
 )
 from inkfish.metrics.summaries import rouge
 from inkfish.recipes.display import display
-from inkfish.recipes.limits import check_whole
+from inkfish.recipes.limits import check_out, check_whole
 from inkfish.recipes.prefer.compare import System
 from inkfish.recipes.prefer.queries import TaskName
 from inkfish.recipes.prefer.references import read_references
@@ -73,6 +73,8 @@ def run(config: Config) -> dict[str, dict[str, float]]:
         InkfishError: what the user can put right, in one line.
     """
     references = read_references(config.data[0])
+    if config.out is not None:
+        check_out(config.out)
     with display() as screen:
         systems = [System(name) for name in config.models]
         first = systems[0]
@@ -95,7 +97,6 @@ def run(config: Config) -> dict[str, dict[str, float]]:
         found = {name: figures(name, mine, sources, known) for name, mine in texts.items()}
         screen.say(table(found))
     if config.out is not None:
-        config.out.parent.mkdir(parents=True, exist_ok=True)
         settings = json.loads(json.dumps(asdict(config), default=str))
         rows = [dict(zip(texts, row, strict=True)) for row in zip(*texts.values(), strict=True)]
         whole = {"settings": settings, "table": found, "summaries": rows}
