@@ -116,7 +116,8 @@ def test_true_samples_raise_no_alarm_however_uneven_their_distribution(rare: flo
     draw, entropy = np.random.default_rng(0), -(rare * np.log(rare) + (1 - rare) * np.log1p(-rare))
     for size in (96, 1000, 6000):
         for _ in range(300):
-            drawn = -np.where(draw.random(size) < rare, np.log(rare), np.log1p(-rare)) - entropy
+            rarely = draw.random(size) < rare
+            drawn = -(rarely * np.log(rare) + ~rarely * np.log1p(-rare)) - entropy
             signs = replace(FINE, surprise=drawn.mean(), surprise_error=drawn.std() / size**0.5, tokens=size)
             assert not alarms([signs], LIMITS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from inkfish.errors import DataError, SettingError
 from inkfish.labels.records import Candidate, Item, Label, Verdict
 from inkfish.labels.store import Store
 from inkfish.recipes.prefer import compare, report, simulate
+from inkfish.recipes.prefer import frontier as frontiers
 from inkfish.recipes.prefer.replies import messages
 
 
@@ -167,6 +169,18 @@ def test_two_models_reply_to_messages_and_are_labelled(tmp_path: Path, capsys: A
     assert all(row["model"] and "\n" not in row["model"] for row in written)
     with pytest.raises(DataError, match="the data give 3 messages, not 4"):
         messages(config, skip=1, count=3)
+    # two and two: all four stand together for people, and a judge takes the better one of each
+    twice = replace(config, each=2, count=2, store=tmp_path / "t", out=tmp_path / "u.json", model="starter")
+    (found,) = compare.run(twice)["judges"].values()
+    assert (found["wins"], found["ties"], found["losses"]) == (0, 2, 0)
+    rows = json.loads((tmp_path / "u.json").read_text())["pairs"]
+    assert all(len(row["model"]) == 2 and row["model"] == row["other"] for row in rows)
+    assert any(row["model"][0] != row["model"][1] for row in rows)
+    with Store(tmp_path / "t") as opened:
+        assert [(item.kind, len(item.candidates)) for item in opened.items()] == [("best", 4)] * 2
+        assert [c.text for c in opened.items()[0].candidates] == rows[0]["model"] + rows[0]["other"]
+    with pytest.raises(SettingError, match="best_of chooses among continuations, not in a chat; leave"):
+        replace(config, best_of=2, reward="vader")
 
 
 def test_labels_of_a_simulated_labeller_count_too(tmp_path: Path, capsys: Any) -> None:
@@ -182,3 +196,31 @@ def test_labels_of_a_simulated_labeller_count_too(tmp_path: Path, capsys: Any) -
 def test_best_of_and_each_exclude_each_other() -> None:
     with pytest.raises(SettingError, match="best_of and each are both above 1; leave one of them out"):
         compare.Config((Path("x"),), best_of=2, each=2, reward="vader")
+
+
+def test_a_judge_takes_the_better_of_each_sides_two() -> None:
+    def length(queries: Sequence[str], responses: Sequence[str]) -> list[float]:
+        assert len(queries) == len(responses)
+        return [float(len(response)) for response in responses]
+
+    texts, scores = compare.best_by(length, ["q", "r"], ["a", "bb", "ccc", "d"], 2)
+    assert (texts, scores.tolist()) == (["bb", "ccc"], [2, 3])
+
+
+@pytest.mark.parametrize("frontier", [False, True])
+def test_places_that_can_not_be_written_are_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frontier: bool
+) -> None:
+    monkeypatch.setattr(compare, "System", None)  # no model is read
+    (tmp_path / "runs" / "checkpoints" / "5").mkdir(parents=True)
+    (tmp_path / "file").write_text("")
+    settings: dict[str, Any] = {"frontier": (tmp_path / "runs",), "reward": "vader"} if frontier else {}
+    run = frontiers.run if frontier else compare.run
+    with pytest.raises(
+        DataError, match=r"file/r\.json can't be written: (Not a directory|File exists); name"
+    ):
+        run(compare.Config((Path("x"),), out=tmp_path / "file" / "r.json", **settings))
+    if not frontier:
+        with pytest.raises(DataError, match="file"):
+            run(compare.Config((Path("x"),), store=tmp_path / "file" / "s"))
+    assert not (tmp_path / "r.json").exists()

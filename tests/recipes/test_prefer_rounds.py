@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from inkfish import weights
 from inkfish.config import ModelConfig
-from inkfish.errors import ModelError, SettingError
+from inkfish.errors import ModelError, RunError, SettingError
 from inkfish.labels.queue import answer, next_item
 from inkfish.labels.records import Candidate, Item, Label
 from inkfish.labels.store import Store
@@ -199,3 +200,40 @@ def test_what_everybody_skipped_is_not_waited_for(base: Path, tmp_path: Path) ->
         assert not rounds.labelled(settings)
         store.add([], [Label("2", two.key, "ann", "best", (0,))])
         assert rounds.labelled(settings)
+
+
+def test_rounds_that_can_not_be(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="algorithm is 'best-of-n', which learns nothing from round"):
+        config(base, tmp_path / "r", algorithm="best-of-n")
+    given = {"store": Path("s"), "reward": "vader", "start": "starter"}
+    for name, value in given.items():
+        words = f"{name} is '{value}', but rounds make their own in .*; leave it out"
+        with pytest.raises(SettingError, match=words):
+            config(base, tmp_path / "r", **{name: value})
+
+
+def test_rounds_of_dpo_need_no_reward_model(base: Path, tmp_path: Path, capsys: Any) -> None:
+    small: dict[str, Any] = {"algorithm": "dpo", "count": 60, "batch": 8, "episodes": 32, "lr": 2e-3}
+    settings = config(base, tmp_path / "r", labels="python:likings:loved", **small)
+    assert rounds.run(settings).done == 2
+    assert not (tmp_path / "r" / "round-1" / "reward").exists()
+    found = json.loads((tmp_path / "r" / "round-2" / "round.json").read_text())
+    assert {"held_out/accuracy", "objective/kl", "preferred"} <= found.keys()
+    assert "round 2: held-out accuracy " in capsys.readouterr().out
+
+
+def test_a_reward_model_that_was_refused_is_made_anew(base: Path, tmp_path: Path, capsys: Any) -> None:
+    small: dict[str, Any] = {"rounds": 1, "count": 200, "labels": "python:likings:loved", "episodes": 16}
+    poor = config(base, tmp_path / "r", **small, reward_lr=0.0)
+    with pytest.raises(RunError, match="it is not handed on; label more, or look"):
+        rounds.run(poor)
+    better = replace(poor, reward_lr=1e-2)
+    with pytest.raises(RunError, match=r"was begun with other settings \(lr"):
+        rounds.run(better)
+    assert rounds.run(replace(better, fresh=True)).done == 1
+    with Store(poor.labelled) as store:
+        assert len(store.labels()) == 200
+    # a round that is over stays as it is
+    before = value_weight(tmp_path / "r" / "round-1" / "policy")
+    assert rounds.run(replace(better, fresh=True)).done == 1
+    assert value_weight(tmp_path / "r" / "round-1" / "policy") == before
