@@ -75,6 +75,13 @@ def test_noise_in_the_judge_is_no_alarm() -> None:
     assert not alarms(noisy, LIMITS)
 
 
+def test_what_does_not_move_at_all_is_no_alarm() -> None:
+    judged = [replace(FINE, score=i / 5, judge=1.0, judge_error=0.0) for i in range(20)]
+    assert not alarms(judged, LIMITS)
+    sure = [replace(FINE, score=1.0, score_error=0.0, judge=-i / 5) for i in range(20)]
+    assert not alarms(sure, LIMITS)
+
+
 @pytest.mark.parametrize(
     ("ratios", "kl", "words"),
     [

@@ -653,7 +653,7 @@ def test_a_reward_that_is_no_number_stops_the_run(
         optimize.run(policy(made, tmp_path / "p", reward="python:judges:broken"))
     monkeypatch.setattr(rewards, "score", lambda model, queries, *_, **__: [float("nan") for _ in queries])
     with pytest.raises(
-        RunError, match=r"the reward model .* gives scores that are no numbers; train it again"
+        RunError, match="the reward must give one finite number for each response, and does not"
     ):
         optimize.run(policy(made, tmp_path / "q", reward=str(made / "reward")))
 

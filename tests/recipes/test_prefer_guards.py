@@ -219,7 +219,8 @@ def test_labels_read_the_wrong_way_round_make_no_reward_model(
 def test_dpo_does_not_learn_labels_read_the_wrong_way_round(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes: dict[str, Any] = {"algorithm": "dpo", "store": made / "s", "lr": 1e-2, "episodes": 800}
+    changes: dict[str, Any] = {"algorithm": "dpo", "store": made / "s", "lr": 1e-2, "episodes": 480}
+    changes |= {"sample_every": 5}
     optimize.run(policy(made, tmp_path / "fine", **changes))
     monkeypatch.setattr(comparisons, "choice_targets", turned)
     with pytest.raises(
@@ -249,11 +250,12 @@ def rated_store(made: Path, path: Path, *, upside: bool = True) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_ratings_read_the_wrong_way_round_make_no_reward_model(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = rated_store(made, tmp_path / "s")
-    settings: dict[str, Any] = {"loss": "ratings", "store": store, "lr": 3e-3, "epochs": 3}
+    settings: dict[str, Any] = {"loss": "ratings", "store": store, "lr": 3e-3, "epochs": 8}
     found = reward.run(rewarding(made, tmp_path / "fine", **settings)).report
     assert found is not None
     assert found["accuracy"] > 0.6
@@ -290,7 +292,7 @@ def test_a_reward_is_asked_about_ratings_too(made: Path, tmp_path: Path, capsys:
     assert "nothing says whether this reward has the right sign" in capsys.readouterr().out
     optimize.run(replace(judged, out=tmp_path / "q", store=rated_store(made, tmp_path / "s")))
     assert (
-        "the reward agrees with 78 of 78 labels, chance is 50%" in capsys.readouterr().out
+        "the reward agrees with 77 of 77 labels, chance is 50%" in capsys.readouterr().out
     )  # of pairs of unequal ratings
     turned_round = rated_store(made, tmp_path / "t", upside=False)
     with pytest.raises(RunError, match=r"the reward puts pairs of ratings in order on \d+ of \d+ labels"):
@@ -318,12 +320,21 @@ def test_agreement_by_hand() -> None:
     def one(best: tuple[int, ...] = (), rating: float | None = None) -> comparisons.Comparison:
         return comparisons.Comparison(Query((1,), ""), ((1,), (2,)), (), "", "", best, rating)
 
-    found = agreement.agreement([one((0,)), one((1,)), one((0, 1))], np.array([[2, 1], [2, 1], [0, 5]]))
-    assert found.right == [True, False, True]
-    assert found.chance == pytest.approx((0.5 + 0.5 + 1) / 3)
+    def wide(best: tuple[int, ...]) -> comparisons.Comparison:
+        return comparisons.Comparison(Query((1,), ""), ((1,), (2,), (3,), (4,)), (), "", "", best)
+
+    labels = [one((0,)), one((1,)), one((0, 1)), one((0,))]
+    found = agreement.agreement(labels, np.array([[2, 1], [2, 1], [0, 5], [4, 4]]))
+    # what ties altogether says nothing, nor do equal scores of the best and of others
+    assert (found.answers, found.correct, found.count) == ([True, False, None, None], 1, 2)
+    assert found.chance == 0.5
+    (three,) = agreement.agreement([four := wide((0, 2))], np.array([[3, 1, 3, 2]])).answers
+    assert three
+    assert agreement.chance_of([four]) == 0.5
+    assert agreement.agreement([four], np.array([[1, 1, 0, 0]])).answers == [None]
     rated = [one(rating=value) for value in (7, 1, 3, 3, 2, 5, 4)]  # a pair of equal ones, and one left over
-    found = agreement.agreement(rated, np.array([[9], [1], [0], [1], [4], [3], [8]]))
-    assert (found.right, found.chance) == ([True, False], 0.5)
+    found = agreement.agreement(rated, np.array([[9], [1], [0], [1], [3], [3], [8]]))
+    assert (found.answers, found.chance) == ([True, None], 0.5)
 
 
 # the self-tests are asked
@@ -541,7 +552,7 @@ def test_a_reward_model_is_paused_and_goes_on_bit_for_bit(
     assert log_of(tmp_path / "cut") == log_of(tmp_path / "whole")
 
 
-def test_dpo_measures_whenever_it_saves(made: Path, tmp_path: Path, capsys: Any) -> None:
+def test_dpo_measures_whenever_it_samples(made: Path, tmp_path: Path, capsys: Any) -> None:
     config = policy(
         made,
         tmp_path / "d",
@@ -550,11 +561,12 @@ def test_dpo_measures_whenever_it_saves(made: Path, tmp_path: Path, capsys: Any)
         judge="python:likings:loved",
         batch=8,
         episodes=64,
-        save_every=3,
+        sample_every=3,
     )
     optimize.run(config)
     found = [record for record in read_metrics(tmp_path / "d" / "metrics.jsonl") if "objective/kl" in record]
     assert [record["step"] for record in found] == [0, 3, 6, 8]
+    assert [record["held_out/labels"] for record in found][:2] == [16, 16]  # two for each label of a step
     assert found[0]["objective/kl"] == 0
     assert found[-1]["objective/kl"] != 0
     names = {
@@ -726,8 +738,87 @@ def test_a_store_of_people_is_asked_first_and_foremost(made: Path, tmp_path: Pat
         optimize.run(policy(made, tmp_path / "p", store=tmp_path / "s"))
 
 
-def test_labels_of_one_candidate_are_no_choice(made: Path, tmp_path: Path) -> None:
+def test_a_store_without_labels_says_nothing_of_a_reward(made: Path, tmp_path: Path) -> None:
     with Store(tmp_path / "s", create=True) as store:
         store.add([Item("best", "q", (Candidate("a"), Candidate("b")))])
-    with pytest.raises(DataError, match="holds no ratings; inkfish prefer label or simulate makes them"):
+    with pytest.raises(DataError, match="holds no choices; inkfish prefer label or simulate makes them"):
         optimize.run(policy(made, tmp_path / "p", store=tmp_path / "s"))
+
+
+def test_a_reward_that_is_always_the_same_is_none(made: Path, tmp_path: Path) -> None:
+    sys.modules["likings"].__dict__["same"] = lambda queries, responses: [0.5 for _ in responses]
+    config = policy(made, tmp_path / "p", reward="python:likings:same", store=made / "s")
+    with pytest.raises(RunError, match="the reward gives each of 800 candidates the same score"):
+        optimize.run(config)
+
+
+def test_the_penalty_is_no_answer_of_the_reward(made: Path, tmp_path: Path, capsys: Any) -> None:
+    """Imported labels put the chosen text first: equal penalties would agree with all of them."""
+    items = [Item("pair", f"It saw {n} dogs.", (Candidate(f"eee{n}."), Candidate(f"{n}"))) for n in range(40)]
+    with Store(tmp_path / "s", create=True) as store:
+        store.add(items, [Label(one.key, one.key, "ann", "best", (0,)) for one in items])
+    rule: dict[str, Any] = {"truncate": "x", "not_before": 1, "store": tmp_path / "s", "episodes": 16}
+    sys.modules["likings"].__dict__["hated"] = lambda queries, texts: [-x for x in loved(queries, texts)]
+    optimize.run(policy(made, tmp_path / "p", reward="python:likings:hated", **rule))
+    assert "nothing says whether this reward has the right sign" in capsys.readouterr().out
+    with pytest.raises(RunError, match="on 0 of 40 labels, chance is 50%"):
+        optimize.run(policy(made, tmp_path / "q", reward="python:likings:hated", **rule | {"truncate": None}))
+
+
+def test_few_labels_are_no_reason_to_refuse(made: Path, tmp_path: Path, capsys: Any) -> None:
+    with Store(tmp_path / "s", create=True) as store, Store(made / "s") as old:
+        items = old.items()[:2]
+        keys = {item.key for item in items}
+        store.add(items, [label for label in old.labels() if label.item in keys][:1])
+    optimize.run(
+        policy(made, tmp_path / "p", reward="python:likings:loved", store=tmp_path / "s", episodes=16)
+    )
+    assert "the reward agrees with 1 of 1 labels: too few to say" in capsys.readouterr().out
+
+
+def test_a_reward_model_that_learns_on_is_none_until_it_is_finished(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = {"epochs": 2, "lr": 2e-2}
+    out = tmp_path / "r"
+    reward.run(rewarding(made, out, **quick))
+    (out / agreement.EXAMPLES).unlink()  # as of an older version
+    reward.run(rewarding(made, out, **quick))
+    assert len(agreement.read_examples(out)) > 50
+    plain = reward.scores_of
+
+    def pausing(*args: Any) -> Any:
+        (out / "pause").touch()
+        return plain(*args)
+
+    monkeypatch.setattr(reward, "scores_of", pausing)
+    assert reward.run(rewarding(made, out, **quick | {"epochs": 4}, force=True)).report is None
+    assert not (out / "reward.json").exists()
+    assert not (out / agreement.EXAMPLES).exists()
+
+
+def test_best_of_n_takes_over_no_rows_of_unknown_settings(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / choose.FILE).write_text('{"query": "q", "response": "r", "score": 1.0}\n' * 9)
+    config = policy(made, tmp_path / "b", algorithm="best-of-n", reward="python:likings:loved", episodes=4)
+    assert optimize.run(config).episodes == 4
+    assert all(row["query"] != "q" for row in rows_of(tmp_path / "b"))
+
+
+def test_dpo_from_another_policy_may_disagree_with_labels_at_first(made: Path, tmp_path: Path) -> None:
+    """A policy that has learned the contrary is measured as it is, and goes on."""
+    changes: dict[str, Any] = {"algorithm": "dpo", "store": made / "s", "sample_every": 2}
+    with Store(tmp_path / "s", create=True) as store, Store(made / "s") as old:
+        worst = [loved([], [c.text for c in item.candidates]) for item in old.items()]
+        choices = [(scores.index(min(scores)),) for scores in worst]
+        labels = [
+            Label(item.key, item.key, "ann", "best", best)
+            for item, best in zip(old.items(), choices, strict=True)
+        ]
+        store.add(old.items(), labels)
+    optimize.run(policy(made, tmp_path / "c", **changes | {"store": tmp_path / "s"}, lr=1e-2, episodes=320))
+    optimize.run(policy(made, tmp_path / "d", **changes, start=str(tmp_path / "c"), lr=1e-5))
+    found = [r for r in read_metrics(tmp_path / "d" / "metrics.jsonl") if "held_out/accuracy" in r]
+    assert found[0]["step"] == 0
+    assert found[0]["held_out/accuracy"] < 0.25
+    assert found[0]["objective/kl"] > 0

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 
 from inkfish.metrics.winrate import upper_tail
 
-__all__ = ["Limits", "Signs", "alarms", "better_than_chance", "check_first_step", "worse_than_chance"]
+__all__ = [
+    "LEVEL",
+    "Limits",
+    "Signs",
+    "alarms",
+    "better_than_chance",
+    "check_first_step",
+    "worse_than_chance",
+]
+
+LEVEL = 0.05
+"""Probability of calling an accuracy better than chance that is not."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +167,7 @@ def diverging(history: Sequence[Signs], limits: Limits) -> list[str]:
     up, up_error = change([(s.score, s.score_error) for s in first], [(s.score, s.score_error) for s in last])
     judges = [[(s.judge or 0.0, s.judge_error) for s in part] for part in (first, last)]
     down, down_error = change(*judges)
-    if up < limits.errors * up_error or down > -limits.errors * down_error:
+    if up <= limits.errors * up_error or down >= -limits.errors * down_error:
         return []
     return [
         f"the reward rose by {up:.2f} while the second judge's score fell by {-down:.2f}: the policy learns "
@@ -194,7 +205,7 @@ def check_first_step(ratios: tuple[float, float, float], kl: float) -> str | Non
     return None
 
 
-def better_than_chance(correct: int, count: int, chance: float, *, level: float = 0.05) -> bool:
+def better_than_chance(correct: int, count: int, chance: float, *, level: float = LEVEL) -> bool:
     """Whether an accuracy is above chance by the exact one-sided binomial test.
 
     Args:

@@ -60,8 +60,8 @@ def check_out(*paths: Path) -> None:
         DataError: which one.
     """
     for path in paths:
-        there = path.exists()
         try:
+            there = path.exists()
             path.parent.mkdir(parents=True, exist_ok=True)
             path.open("ab").close()
             if not there:

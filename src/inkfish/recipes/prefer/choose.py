@@ -20,7 +20,7 @@ from inkfish.recipes.display import Display
 from inkfish.recipes.prefer.agreement import check_reward
 from inkfish.recipes.prefer.learning import Beginning, Config
 from inkfish.recipes.prefer.queries import Query
-from inkfish.recipes.prefer.rewards import find_reward
+from inkfish.recipes.prefer.rewards import check_scores, find_reward
 from inkfish.training.run import Run
 from inkfish.training.signals import Stop
 
@@ -66,7 +66,9 @@ def run(
             samples=config.samples,
         ).tolist()
         repeated = [query for query in part for _ in range(config.samples)]
-        scores = np.array(reward(repeated, found)).reshape(len(part), config.samples)
+        rewarded = reward(repeated, found)
+        check_scores(rewarded, len(found))
+        scores = np.array(rewarded).reshape(len(part), config.samples)
         for number, (query, best) in enumerate(zip(part, scores.argmax(1), strict=True)):
             response = found[number * config.samples + int(best)]
             text = begin.tokenizer.decode(rule.cut(response) if rule else response)

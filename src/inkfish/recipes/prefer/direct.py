@@ -1,7 +1,7 @@
 """The loop of DPO: learn from labels directly, without a reward model; divergence is measured by sampling.
 
-Whenever it saves it also writes some responses, measures with them how far it has moved, and asks held-out
-labels; the guards of the other algorithms look at these figures.
+Every `sample_every` steps it writes some responses, measures with them how far it has moved, and asks labels;
+the guards of the other algorithms look at these figures.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ HELD_OUT = 0.1
 MEASURED = 256
 """Most responses on which the divergence is measured; four for each label of a step are enough."""
 FORETOLD = 128
-"""Held-out labels that are asked on the way, and as many of those learned last; at the end, all."""
+"""Most held-out labels that are asked on the way, and learned ones; at the end, all held-out ones."""
 Value = TypeVar("Value")
 
 
@@ -155,14 +155,15 @@ def train(
         here.took(step)
         screen.step(step, steps)
         paused = bool(stop) or (config.out / "pause").exists()
-        measures = step.number == steps or step.number % config.save_every == 0
-        wrong = watch.after(step.number, last=step.number == steps) if measures else []
-        if paused or measures:
+        last = step.number == steps
+        measures = last or (config.sample_every and step.number % config.sample_every == 0)
+        wrong = watch.after(step.number, last=last) if measures else []
+        if paused or wrong or last or step.number % config.save_every == 0:
             here.save(policy.trunk, optimizer)
         if wrong:
             raise RunError(f"stopped after step {step.number}: {wrong[0]}; saved in {config.out}")
-        if paused and step.number < steps:
-            watch.show(watch.drawn(SHOWN), step.number, aloud=True)
+        if paused and not last:
+            watch.show(watch.drawn(step.number, SHOWN), step.number, aloud=True)
             why = stop.name or "paused"
             screen.say(f"{why}: saved after step {step.number:,}; the same command goes on")
             break
@@ -233,9 +234,10 @@ class Watch:
 
     def __post_init__(self) -> None:
         self.judge = None if self.config.judge is None else find_judge(self.config.judge)
-        self.history = [
-            signs_of(record) for record in read_metrics(self.here.metrics.path) if "objective/kl" in record
-        ]
+        # older versions measured less
+        kept = [record for record in read_metrics(self.here.metrics.path) if "policy/entropy" in record]
+        self.history = [signs_of(record) for record in kept]
+        self.asked = min(FORETOLD, 2 * self.config.batch)
 
     def begins(self) -> None:
         """Measure the beginning, which later figures are held against.
@@ -243,33 +245,33 @@ class Watch:
         Raises:
             RunError: the policy is not the reference.
         """
-        drawn = self.drawn()
+        drawn = self.drawn(0)
         moved = 0.0 if self.config.start else float((drawn.logprobs - drawn.reference).abs().max())
         wrong = check_first_step((1.0, 1.0, 1.0), moved)
         if wrong is not None:
             raise RunError(wrong)
-        # all candidates are equally good to it as yet
-        self.note(0, drawn, {"held_out/accuracy": chance_of(self.held), "held_out/accuracy_error": 0.0})
+        held = self.held[: self.asked]
+        if self.config.start is None:  # all candidates are equally good to it as yet
+            share = chance_of(held)
+        else:
+            agreed = self.foretold(held)
+            share = agreed.correct / max(1, agreed.count)
+        self.note(0, drawn, accuracy_record(share, len(held)))
 
     def after(self, step: int, *, last: bool) -> list[str]:
         """Measure after a step, write down some samples, and return what is wrong."""
-        agreed = self.foretold(self.held if last else self.held[:FORETOLD])
+        agreed = self.foretold(self.held if last else self.held[: self.asked])
         known = self.foretold(self.latest())
-        drawn, count = self.drawn(), len(agreed.right)
-        share = agreed.correct / count
-        accuracy = {
-            "held_out/accuracy": share,
-            "held_out/accuracy_error": math.sqrt(share * (1 - share) / count),
-            "held_out/labels": count,
-            "learned/accuracy": known.correct / len(known.right),
-        }
-        record = self.note(step, drawn, accuracy)
+        drawn, share = self.drawn(step), agreed.correct / max(1, agreed.count)
+        accuracy = accuracy_record(share, agreed.count)
+        record = self.note(step, drawn, accuracy | {"learned/accuracy": known.correct / max(1, known.count)})
         wrong = alarms(self.history, Limits(kl=self.config.most_kl))
         for what, found in (("held-out", agreed), ("learned", known)):
-            if worse_than_chance(found.correct, len(found.right), found.chance):
+            # one that goes on from another policy may disagree with new labels in the beginning
+            if self.config.start is None and worse_than_chance(found.correct, found.count, found.chance):
                 wrong.insert(
                     0,
-                    f"it prefers what labels do on {found.correct} of {len(found.right)} {what} labels, "
+                    f"it prefers what labels do on {found.correct} of {found.count} {what} labels, "
                     f"chance is {found.chance:.0%}: labels are read the wrong way round",
                 )
         self.show(drawn, step, aloud=last or bool(wrong))
@@ -285,7 +287,7 @@ class Watch:
         """Return the labels that were learned last, of this epoch."""
         epoch, place = divmod(self.here.progress.cursor - 1, len(self.learned))
         places = order(len(self.learned), epoch, self.config.seed)[: place + 1]
-        return [self.learned[i] for i in places[-FORETOLD:]]
+        return [self.learned[i] for i in places[-self.asked :]]
 
     def note(self, step: int, drawn: Drawn, beside: dict[str, Any]) -> dict[str, Any]:
         """Write what was measured to the log."""
@@ -337,8 +339,8 @@ class Watch:
         found = torch.cat(in_parts(piece, in_pieces(len(held), self.at_once), self.workers))
         return agreement(held, found.numpy())
 
-    def drawn(self, most: int = MEASURED) -> Drawn:
-        """Return new responses, the same prompts and seed each time."""
+    def drawn(self, step: int, most: int = MEASURED) -> Drawn:
+        """Return new responses to the same prompts; each step draws its own, so that they can be pooled."""
         config = self.config
         queries = self.queries[: min(most, 4 * config.batch)]
         backend = backend_of(self.model, device=self.begin.device, threads=config.threads)
@@ -348,6 +350,7 @@ class Watch:
             length=config.tokens,
             temperature=config.temperature,
             seed=config.seed,
+            first=step * MEASURED,
         ).tolist()
         sequences = join([query.prompt for query in queries], responses, length=config.tokens)
         sequences = sequences.to(torch.device(self.begin.device))
@@ -363,6 +366,13 @@ class Watch:
 
         found = in_parts(piece, in_pieces(len(queries), config.at_once), self.workers)
         return Drawn(queries, responses, *(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def accuracy_record(share: float, count: int) -> dict[str, Any]:
+    """Return a held-out accuracy for the log; its error is not 0 where all agree (Laplace's rule)."""
+    smooth = (share * count + 1) / (count + 2)
+    error = math.sqrt(smooth * (1 - smooth) / (count + 2))
+    return {"held_out/accuracy": share, "held_out/accuracy_error": error, "held_out/labels": count}
 
 
 def in_parts(

@@ -137,7 +137,7 @@ class Config(Prompting):
     save_every: int = 5
     """Updates between checkpoints."""
     sample_every: int = 10
-    """Updates between samples; 0 writes none."""
+    """Updates between samples, by which dpo also measures how far it is; 0 writes none."""
     keep: int = 2
     """Newest checkpoints that stay."""
     force: bool = False

@@ -30,7 +30,7 @@ from inkfish.recipes.prefer.agreement import check_reward
 from inkfish.recipes.prefer.judges import find_judge
 from inkfish.recipes.prefer.learning import Beginning, Config, algorithm_of
 from inkfish.recipes.prefer.queries import Query
-from inkfish.recipes.prefer.rewards import Reward, find_reward, in_pieces
+from inkfish.recipes.prefer.rewards import Reward, check_scores, find_reward, in_pieces
 from inkfish.recipes.prefer.running import backend_of
 from inkfish.recipes.prefer.together import gathered, led, team_of
 from inkfish.recipes.prefer.watching import (
@@ -160,6 +160,7 @@ class Writer:
         mine, device = queries[rank * size : (rank + 1) * size], torch.device(self.begin.device)
         thought = self.thoughts(self.joined(mine, found))
         scores = gathered(self.ranks, self.reward(mine, found))
+        check_scores(scores, len(queries))
         responses = gathered(self.ranks, found)
         if self.ranks.size > 1:
             whole = gathered(self.ranks, [tuple(part.cpu() for part in thought)])

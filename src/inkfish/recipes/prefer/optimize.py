@@ -112,6 +112,8 @@ def choose_best(config: Config, begin: Beginning, screen: Display) -> Result:
         if len(queries) < config.episodes:
             screen.say(f"the data give {len(queries):,} prompts, not {config.episodes:,}: all are taken")
         kept = settings(config, begin, fingerprint(queries))
+        if not (config.out / "config.toml").exists():  # what is there is of nobody knows which settings
+            (config.out / choose.FILE).unlink(missing_ok=True)
         here.begin(kept, may_change=(*MAY_CHANGE, "episodes", "at_once"), force=config.force)
         done = choose.run(config, queries[: config.episodes], begin, here, screen, stop)
     return Result(config.out, done, int(stop.signal) if stop.signal is not None else None)

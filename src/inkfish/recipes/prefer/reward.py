@@ -338,8 +338,12 @@ def train(
     resumed = here.resume(model.trunk, optimizer)
     if here.progress.step >= steps and (config.out / REPORT).is_file():
         screen.say(f"{config.out} is finished")
+        if not (config.out / EXAMPLES).is_file():
+            here.write(EXAMPLES, written_examples(data.held))
         found: dict[str, Any] = json.loads((config.out / REPORT).read_text())
         return found
+    for name in (REPORT, EXAMPLES):  # of fewer steps: they are not of what is learned now
+        (config.out / name).unlink(missing_ok=True)
     reference = reference_samples(config, data)
     if not resumed:
         check_reward_learning()
@@ -511,12 +515,14 @@ def tested(config: Config, model: RewardModel, data: Data, workers: Executor | N
 def chosen(scores: Tensor, held: Sequence[Comparison]) -> dict[str, Any]:
     """Return the figures of choices: accuracy with Wilson's interval, loss, calibration, by labeller."""
     agreed = agreement(held, scores.numpy())
-    right, p = np.array(agreed.right), F.softmax(scores, -1)
+    right, p = [answer is True for answer in agreed.answers], F.softmax(scores, -1)
     labellers = np.array([one.labeller for one in held])
     return accuracy(agreed) | {
         "loss": float(best_of_n_loss(scores, torch.tensor([one.targets for one in held])).mean()),
-        "calibration_error": calibration_error(p.max(-1).values.tolist(), agreed.right),
-        "by_labeller": {str(who): float(right[labellers == who].mean()) for who in np.unique(labellers)},
+        "calibration_error": calibration_error(p.max(-1).values.tolist(), right),
+        "by_labeller": {
+            str(who): float(np.array(right)[labellers == who].mean()) for who in np.unique(labellers)
+        },
     }
 
 
@@ -525,7 +531,6 @@ def rated(scores: Tensor, held: Sequence[Comparison]) -> dict[str, Any]:
     agreed = agreement(held, scores.numpy())
     ratings = torch.tensor([one.rating for one in held])
     return accuracy(agreed) | {
-        "held_out": len(agreed.right),
         "loss": float(ratings_loss(scores[:, 0], ratings - 4).mean()),
         "pearson": correlation(scores[:, 0].numpy(), ratings.numpy()),
     }
@@ -533,13 +538,14 @@ def rated(scores: Tensor, held: Sequence[Comparison]) -> dict[str, Any]:
 
 def accuracy(agreed: Agreement) -> dict[str, Any]:
     """Return how often scores say what labels say, with Wilson's interval."""
-    found = wilson(agreed.correct, len(agreed.right))
+    found = wilson(agreed.correct, agreed.count)
     return {
         "chance": agreed.chance,
         "accuracy": found.mean,
         "accuracy_low": found.low,
         "accuracy_high": found.high,
         "correct": agreed.correct,
+        "decided": agreed.count,
     }
 
 
@@ -556,11 +562,11 @@ def refuse_chance(report: dict[str, Any]) -> None:
     Raises:
         RunError: it is no better than chance by a one-sided test at 5 %.
     """
-    if math.isnan(report["accuracy"]) or not better_than_chance(
-        report["correct"], report["held_out"], report["chance"]
+    if math.isnan(report["loss"]) or not better_than_chance(
+        report["correct"], report["decided"], report["chance"]
     ):
         raise RunError(
-            f"the reward model is right on {report['accuracy']:.1%} of {report['held_out']} held-out labels, "
+            f"the reward model is right on {report['accuracy']:.1%} of {report['decided']} held-out labels, "
             f"chance is {report['chance']:.1%}: it is not handed on; label more, or look whether labels are "
             "read the right way round"
         )

@@ -23,7 +23,7 @@ from inkfish.recipes.prefer.settings import check_context
 from inkfish.tokenizer import Tokenizer
 from inkfish.weights import heads, hub
 
-__all__ = ["REPORT", "Reward", "find_reward", "in_pieces", "read_reward_model", "score"]
+__all__ = ["REPORT", "Reward", "check_scores", "find_reward", "in_pieces", "read_reward_model", "score"]
 
 REPORT = "reward.json"
 """Beside a finished reward model: how good it is. Without it a folder is no reward model."""
@@ -43,8 +43,7 @@ def find_reward(
 ) -> Reward:
     """Return the reward that a setting names: a reward model's folder, or a judge.
 
-    With a rule of truncation the reward is that of what the reader sees, or the rule's penalty. Either kind
-    says in one line, when it is asked, that it does not give one finite number for each response.
+    With a rule of truncation the reward is that of what the reader sees, or the rule's penalty.
 
     Raises:
         SettingError: there is no such judge.
@@ -60,10 +59,7 @@ def find_reward(
         check_vocabulary(name, model, tokenizer)
 
         def plain(queries: Sequence[Query], responses: Sequence[Sequence[int]]) -> list[float]:
-            found = score(model, queries, responses, at_once=at_once, workers=workers)
-            if not all(map(math.isfinite, found)):
-                raise RunError(f"the reward model {name} gives scores that are no numbers; train it again")
-            return found
+            return score(model, queries, responses, at_once=at_once, workers=workers)
 
     if truncation is None:
         return plain
@@ -75,6 +71,21 @@ def find_reward(
         return [value if end else rule.penalty for value, end in zip(found, ended, strict=True)]
 
     return truncated
+
+
+def check_scores(scores: Sequence[float], count: int) -> None:
+    """Refuse what is not one finite number for each response.
+
+    Several processes ask this together, of all their scores, so that all of them stop.
+
+    Raises:
+        RunError: the reward is broken.
+    """
+    if len(scores) != count or not all(map(math.isfinite, scores)):
+        raise RunError(
+            "the reward must give one finite number for each response, and does not: train the reward model "
+            "again, or mend the judge; the last checkpoint stays"
+        )
 
 
 def check_vocabulary(name: str, model: RewardModel, tokenizer: Tokenizer) -> None:
