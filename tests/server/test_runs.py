@@ -67,6 +67,27 @@ def add(runs: Runs, name: str, file: str = "poems.txt", content: str = "roses ar
     aside.replace(aside.with_name(file))
 
 
+def test_a_run_that_is_paused_while_it_starts_is_paused(tmp_path: Path) -> None:
+    """Python ends with 1 where it is interrupted among its first imports."""
+    starting = """
+import pathlib, sys, time, traceback
+try:
+    pathlib.Path("PLACE/there").touch()
+    time.sleep(60)
+except KeyboardInterrupt:
+    traceback.print_exc()
+    sys.exit(1)
+"""
+    runs = Runs(tmp_path / "runs", command=[sys.executable, "-c", starting.replace("PLACE", str(tmp_path))])
+    add(runs, "poems")
+    runs.start("poems", [])
+    until(lambda: (tmp_path / "there").exists())
+    runs.pause("poems")
+    until(lambda: runs.state("poems") not in ("training", "pausing"))
+    assert runs.state("poems") == "paused"
+    assert Runs(runs.folder, command=runs.command).state("poems") == "paused"
+
+
 def test_names_of_files_are_made_harmless() -> None:
     assert file_name("My poems (1).docx") == "My poems (1).docx"
     assert file_name("../../etc/passwd.txt") == "passwd.txt"

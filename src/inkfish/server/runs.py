@@ -288,6 +288,9 @@ class Runs:
             if code is None:
                 return "pausing" if child.pausing else "training"
             del self.children[name]
+            # asked while Python was still starting, before the trainer listens: nothing is lost
+            if child.pausing and last_lines(place / "output.log")[-1:] == ["KeyboardInterrupt"]:
+                code = 128 + signal.SIGINT
             write_json(place / "page.json", read_json(place / "page.json") | {"ended": code})
         if name not in self.measuring and held_by_another(place):
             return "elsewhere"

@@ -66,7 +66,8 @@ class Config(Prompting):
     reward: str | None = None
     """What chooses where best_of is above 1; of a frontier, the reward that was learned from."""
     frontier: tuple[Path, ...] = ()
-    """Draw reward over divergence for all checkpoints of these runs (repeatable), and best-of-n, instead."""
+    """Draw reward over divergence for the checkpoints that these runs have left (repeatable; as many as their
+    keep says), and best-of-n, instead."""
     tie: float = 0.0
     """Scores that differ by no more than this are a tie."""
     out: Path | None = None

@@ -189,6 +189,7 @@ async function look() {
 function show(run, records) {
   const steps = records.filter((record) => "loss" in record);
   const updates = records.filter((record) => "objective/score" in record); // of learning from preferences
+  const measures = records.filter((record) => "held_out/accuracy" in record); // of learning from labels directly
   const last = steps.at(-1) ?? updates.at(-1);
   $("run-name").textContent = run.name;
   $("state").textContent = STATES[run.state];
@@ -201,6 +202,7 @@ function show(run, records) {
   else if (last) parts.push(`loss ${last.loss?.toFixed(3) ?? "–"}`);
   const checked = records.filter((record) => "validation" in record).at(-1);
   if (checked) parts.push(`held out ${checked.validation.toFixed(3)} bits a byte`);
+  if (measures.length) parts.push(...sayMeasure(measures.at(-1)));
   if (run.seconds_to_go !== null) parts.push(`${duration(run.seconds_to_go)} to go`);
   if (!last && run.state === "training") parts.push("reading the texts and measuring this machine…");
   $("numbers").textContent = parts.join(" · ");
@@ -210,8 +212,9 @@ function show(run, records) {
   $("write").hidden = !run.writes;
   $("lines").textContent = run.lines.join("\n");
   if (updates.length) drawUpdates(updates);
-  else drawLoss(steps);
-  $("divergence").hidden = !updates.length;
+  else drawLoss(steps, measures.length ? "it tells what labels prefer" : "it guesses your texts");
+  if (measures.length) drawDivergence(measures, "step");
+  $("divergence").hidden = !updates.length && !measures.length;
   showSamples(run.samples, updates.length ? "update" : "step");
 }
 
@@ -223,16 +226,24 @@ function sayUpdate(record) {
   return said;
 }
 
+function sayMeasure(record) {
+  return [`prefers what held-out labels do ${(100 * record["held_out/accuracy"]).toFixed(1)} % of the time`, `KL ${record["objective/kl"].toFixed(2)} nats`];
+}
+
 function drawUpdates(updates) {
-  const values = (name) => updates.map((record) => ({ step: record.update, value: record[name] }));
-  const [score, kl] = [drawCurve($("curve"), values("objective/score"), "update"), drawCurve($("divergence-curve"), values("objective/kl"), "update")];
+  const score = drawCurve($("curve"), updates.map((record) => ({ step: record.update, value: record["objective/score"] })), "update");
   if (score) $("curve-caption").textContent = `Reward ${score.first.toFixed(2)} → ${score.last.toFixed(2)}: what the texts of an update are worth`;
+  drawDivergence(updates, "update");
+}
+
+function drawDivergence(records, unit) {
+  const kl = drawCurve($("divergence-curve"), records.map((record) => ({ step: record[unit], value: record["objective/kl"] })), unit);
   if (kl) $("divergence-caption").textContent = `Divergence ${kl.first.toFixed(2)} → ${kl.last.toFixed(2)} nats: how far it has moved from where it began`;
 }
 
-function drawLoss(steps) {
+function drawLoss(steps, what) {
   const loss = drawCurve($("curve"), steps.map((step) => ({ step: step.step, value: step.loss })), "step");
-  if (loss) $("curve-caption").textContent = `Loss ${loss.first.toFixed(2)} → ${loss.last.toFixed(2)}: the lower, the better it guesses your texts`;
+  if (loss) $("curve-caption").textContent = `Loss ${loss.first.toFixed(2)} → ${loss.last.toFixed(2)}: the lower, the better ${what}`;
 }
 
 function showSamples(samples, unit) {
