@@ -99,7 +99,10 @@ def draw_updates(records: Sequence[dict[str, Any]], *, title: str = "") -> bytes
         (label, {name: points for name in names if (points := series(updates, number, name))})
         for label, names in PANELS
     ]
-    panels = [(label, lines) for label, lines in found if lines]
+    # where there is no reward, its panel is that of the second judge alone
+    panels = [
+        ("second judge" if list(lines) == ["judge"] else label, lines) for label, lines in found if lines
+    ]
     figure = Figure(figsize=(9, 3 * math.ceil(max(2, len(panels)) / 2)), dpi=120, layout="constrained")
     figure.suptitle(title)
     for place, (label, lines) in enumerate(panels, start=1):
