@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -29,7 +29,6 @@ from inkfish.labels.store import Store
 from inkfish.model import GPT2
 from inkfish.preferences.kl import best_of_n_kl
 from inkfish.preferences.rollout import respond
-from inkfish.recipes import tokenizer
 from inkfish.recipes.prefer import (
     compare,
     direct,
@@ -79,16 +78,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, write_base: Callable[..., None]) -> Path:
     """A tiny model with its vocabulary, a text, a store of labels and a reward model, made once."""
     folder = tmp_path_factory.mktemp("prefer")
-    (folder / "text.txt").write_text(TEXT)
-    vocabulary = Tokenizer(tokenizer.train([TEXT], vocab_size=300))
-    torch.manual_seed(3)
-    model = GPT2(SHAPE)
-    with torch.no_grad():
-        model.wte.weight.mul_(10)
-    huggingface.write(folder / "base", SHAPE, model.tensors(), tokenizer=vocabulary, eos=vocabulary.end)
+    write_base(folder, TEXT, SHAPE)
     sys.modules["judges"] = judges = ModuleType("judges")
     judges.__dict__["loved"] = loved
     sample.run(sample.Config((folder / "text.txt",), **SMALL, **at(folder), store=folder / "s", count=200))

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from inkfish.config import ModelConfig
 from inkfish.errors import DataError, ModelError, SettingError
-from inkfish.model import GPT2
-from inkfish.recipes import tokenizer
 from inkfish.recipes.prefer import compare, frontier, learning, optimize
-from inkfish.tokenizer import Tokenizer
-from inkfish.weights import huggingface
 
 TEXT = "".join(f"The {n}th fox met {n * 7 % 13} hens. It saw {n % 5} dogs and ate eggs. " for n in range(300))
 SHAPE = ModelConfig(n_layer=2, n_head=2, n_embd=8, n_positions=32, vocab_size=300)
@@ -25,16 +21,10 @@ SMALL: dict[str, Any] = {"query_tokens": 20, "tokens": 6, "threads": 1, "per_doc
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, write_base: Callable[..., None]) -> Path:
     """A tiny model and a run of it with two checkpoints."""
     folder = tmp_path_factory.mktemp("frontier")
-    (folder / "text.txt").write_text(TEXT)
-    vocabulary = Tokenizer(tokenizer.train([TEXT], vocab_size=300))
-    torch.manual_seed(3)
-    model = GPT2(SHAPE)
-    with torch.no_grad():
-        model.wte.weight.mul_(10)
-    huggingface.write(folder / "base", SHAPE, model.tensors(), tokenizer=vocabulary, eos=vocabulary.end)
+    write_base(folder, TEXT, SHAPE)
     optimize.run(
         learning.Config(
             (folder / "text.txt",),

@@ -25,7 +25,6 @@ from inkfish.preferences.policy import Policy
 from inkfish.preferences.reward_model import RewardModel
 from inkfish.preferences.sequences import Scored, Sequences, join, score_responses
 from inkfish.preferences.truncation import Truncation
-from inkfish.recipes import tokenizer
 from inkfish.recipes.prefer import (
     agreement,
     choose,
@@ -46,7 +45,7 @@ from inkfish.recipes.prefer.queries import Query
 from inkfish.tokenizer import Tokenizer
 from inkfish.training import curve
 from inkfish.training.metrics import read_metrics
-from inkfish.weights import heads, hub, huggingface
+from inkfish.weights import heads, hub
 
 TEXT = "".join(
     f"The {n}th fox met {n * 7 % 13} hens. It saw {n % 5} dogs and ate {n % 7} eggs. " for n in range(1000)
@@ -91,16 +90,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, write_base: Callable[..., None]) -> Path:
     """A tiny model with its vocabulary, a text, a store of labels and a reward model."""
     folder = tmp_path_factory.mktemp("guards")
-    (folder / "text.txt").write_text(TEXT)
-    vocabulary = Tokenizer(tokenizer.train([TEXT], vocab_size=300))
-    torch.manual_seed(3)
-    model = GPT2(SHAPE)
-    with torch.no_grad():
-        model.wte.weight.mul_(10)
-    huggingface.write(folder / "base", SHAPE, model.tensors(), tokenizer=vocabulary, eos=vocabulary.end)
+    write_base(folder, TEXT, SHAPE)
     sys.modules["likings"] = likings = ModuleType("likings")
     likings.__dict__["loved"] = loved
     base: dict[str, Any] = {"model": str(folder / "base")}

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,11 @@ from inkfish.config import ModelConfig
 from inkfish.errors import SettingError
 from inkfish.labels.records import Label
 from inkfish.labels.store import Store
-from inkfish.model import GPT2
-from inkfish.recipes import tokenizer
 from inkfish.recipes.prefer import learning, optimize, reward, sample
 from inkfish.recipes.prefer.together import check_shares, gathered, led
-from inkfish.tokenizer import Tokenizer
 from inkfish.training.metrics import read_metrics
 from inkfish.training.ranks import ALONE, Ranks
-from inkfish.weights import hub, huggingface
+from inkfish.weights import hub
 
 TEXT = "".join(
     f"The {n}th fox met {n * 7 % 13} hens. It saw {n % 5} dogs and ate {n % 7} eggs. " for n in range(2500)
@@ -76,15 +73,9 @@ def learn(kind: str, folder: Path, out: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory, write_base: Callable[..., None]) -> Iterator[Path]:
     made = tmp_path_factory.mktemp("parallel")
-    (made / "text.txt").write_text(TEXT)
-    vocabulary = Tokenizer(tokenizer.train([TEXT], vocab_size=280))
-    torch.manual_seed(3)
-    model = GPT2(SHAPE)
-    with torch.no_grad():
-        model.wte.weight.mul_(10)
-    huggingface.write(made / "base", SHAPE, model.tensors(), tokenizer=vocabulary, eos=vocabulary.end)
+    write_base(made, TEXT, SHAPE)
     base = str(made / "base")
     sample.run(sample.Config((made / "text.txt",), **PROMPTS, model=base, store=made / "s", count=120))
     with Store(made / "s") as store:  # who writes the token of the lowest number last is best

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -19,13 +19,10 @@ from inkfish.errors import ModelError, RunError, SettingError
 from inkfish.labels.queue import answer, next_item
 from inkfish.labels.records import Candidate, Item, Label
 from inkfish.labels.store import Store
-from inkfish.model import GPT2
-from inkfish.recipes import tokenizer
 from inkfish.recipes.prefer import learning, optimize, report, rounds, sample
-from inkfish.tokenizer import Tokenizer
 from inkfish.training import curve
 from inkfish.training.metrics import read_metrics
-from inkfish.weights import hub, huggingface
+from inkfish.weights import hub
 
 TEXT = "".join(
     f"The {n}th fox met {n * 7 % 13} hens. It saw {n % 5} dogs and ate {n % 7} eggs. " for n in range(2500)
@@ -66,15 +63,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def base(tmp_path_factory: pytest.TempPathFactory, write_base: Callable[..., None]) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("rounds")
-    (folder / "text.txt").write_text(TEXT)
-    vocabulary = Tokenizer(tokenizer.train([TEXT], vocab_size=280))
-    torch.manual_seed(3)
-    model = GPT2(SHAPE)
-    with torch.no_grad():
-        model.wte.weight.mul_(10)
-    huggingface.write(folder / "base", SHAPE, model.tensors(), tokenizer=vocabulary, eos=vocabulary.end)
+    write_base(folder, TEXT, SHAPE)
     sys.modules["likings"] = likings = ModuleType("likings")
     likings.__dict__["loved"] = loved
     threads = torch.get_num_threads()
