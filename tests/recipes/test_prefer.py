@@ -565,7 +565,7 @@ def test_dpo_learns_from_labels_and_goes_on(made: Path, tmp_path: Path) -> None:
     optimize.run(config)
     last = read_metrics(tmp_path / "d" / "metrics.jsonl")[-1]
     assert last["held_out/accuracy"] > 0.25
-    assert last["objective/kl"] > 0
+    assert abs(last["objective/kl"]) > 1e-3  # an estimate from few samples may be below 0
     before = weights_of(tmp_path / "d")
     optimize.run(config)
     assert weights_of(tmp_path / "d") == before
