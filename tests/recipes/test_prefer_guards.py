@@ -162,7 +162,7 @@ def test_sampling_with_old_weights_is_refused(
     # the engine shares its memory with the policy where it can: a copy stays as it was
     monkeypatch.setattr(GPT2, "tensors", copying(GPT2.tensors))
     monkeypatch.setattr(onpolicy, "backend_of", stale)
-    with pytest.raises(RunError, match="sampling and training disagree about the distribution"):
+    with pytest.raises(RunError, match="nats less likely than if the policy had written them"):
         optimize.run(policy(made, tmp_path / "stale", **large))
 
 
@@ -285,9 +285,8 @@ def test_a_reward_is_asked_about_ratings_too(made: Path, tmp_path: Path, capsys:
     optimize.run(judged)
     assert "nothing says whether this reward has the right sign" in capsys.readouterr().out
     optimize.run(replace(judged, out=tmp_path / "q", store=rated_store(made, tmp_path / "s")))
-    assert (
-        "the reward agrees with 77 of 77 labels, chance is 50%" in capsys.readouterr().out
-    )  # of pairs of unequal ratings
+    said = capsys.readouterr().out
+    assert re.search(r"the reward agrees with (\d+) of \1 labels, chance is 50%", said)  # of pairs
     turned_round = rated_store(made, tmp_path / "t", upside=False)
     with pytest.raises(RunError, match=r"the reward puts pairs of ratings in order on \d+ of \d+ labels"):
         optimize.run(replace(judged, out=tmp_path / "r", store=turned_round))
