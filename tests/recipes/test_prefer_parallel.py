@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,21 @@ def learn(kind: str, folder: Path, out: Path) -> Any:
     """Do one of the runs."""
     if kind == "reward":
         return reward.run(reward.Config(**REWARD, store=folder / "s", model=str(folder / "base"), out=out))
-    settings = POLICY | RUNS[kind] | {"model": str(folder / "base"), "store": folder / "s", "out": out}
+    settings = (
+        POLICY | RUNS.get(kind, {}) | {"model": str(folder / "base"), "store": folder / "s", "out": out}
+    )
     if kind != "dpo":
         settings["store"] = None
+    if kind == "broken":
+        settings["reward"] = "python:test_prefer_parallel:offline"
     return optimize.run(learning.Config((folder / "text.txt",), **settings))
+
+
+def offline(queries: Sequence[str], responses: Sequence[str]) -> list[float]:
+    """A judge that fails in the second process alone."""
+    if os.environ.get("RANK") == "1":
+        raise OSError("no network")
+    return [float(len(response)) for response in responses]
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +164,13 @@ def test_two_learn_what_one_does(folder: Path, kind: str) -> None:
     if kind in {"ppo", "rloo"}:
         samples = [(run / "samples" / "1.txt").read_text() for run in (one, both)]
         assert samples[0] == samples[1]
+
+
+@pytest.mark.slow
+def test_a_judge_that_fails_in_one_process_stops_both(folder: Path) -> None:
+    done = two(folder, "broken")  # which waits for both for two minutes at most
+    assert done[0].returncode == 1
+    assert "judge python:test_prefer_parallel:offline failed: OSError: no network" in done[0].stderr
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ from inkfish.recipes.prefer.learning import Beginning, Config, algorithm_of
 from inkfish.recipes.prefer.queries import Query
 from inkfish.recipes.prefer.rewards import Reward, check_scores, find_reward, in_pieces
 from inkfish.recipes.prefer.running import backend_of
-from inkfish.recipes.prefer.together import gathered, led, team_of
+from inkfish.recipes.prefer.together import all_or_none, gathered, led, team_of
 from inkfish.recipes.prefer.watching import (
     SHOWN,
     sample_text,
@@ -159,7 +159,7 @@ class Writer:
         size, rank = exact_div(len(queries), self.ranks.size), self.ranks.rank
         mine, device = queries[rank * size : (rank + 1) * size], torch.device(self.begin.device)
         thought = self.thoughts(self.joined(mine, found))
-        scores = gathered(self.ranks, self.reward(mine, found))
+        scores = gathered(self.ranks, all_or_none(self.ranks, lambda: self.reward(mine, found)))
         check_scores(scores, len(queries))
         responses = gathered(self.ranks, found)
         if self.ranks.size > 1:

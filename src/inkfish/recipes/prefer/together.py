@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import nn
 
-from inkfish.errors import SettingError
+from inkfish.errors import InkfishError, RunError, SettingError
 from inkfish.model import GPT2
 from inkfish.recipes.display import Display, display
 from inkfish.training.optimise import Count, Loss
@@ -29,7 +29,7 @@ from inkfish.training.signals import Stop
 if TYPE_CHECKING:
     from inkfish.training.parallel import Team
 
-__all__ = ["check_shares", "gathered", "led", "run_folder", "team_of"]
+__all__ = ["all_or_none", "check_shares", "gathered", "led", "run_folder", "team_of"]
 
 Value = TypeVar("Value")
 
@@ -68,6 +68,26 @@ def check_shares(ranks: Ranks, **parts: int) -> None:
 def led(ranks: Ranks, work: Callable[[], object]) -> None:
     """Let process 0 do something that may fail, while the others wait; all leave where it does."""
     ranks.after_the_first(lambda: work() if ranks.leads else None)
+
+
+def all_or_none(ranks: Ranks, work: Callable[[], Value]) -> Value:
+    """Return what `work` gives in this process; where it fails in one, all of them stop.
+
+    Raises:
+        RunError: with the words of the process that failed; alone, what `work` raises.
+    """
+    if ranks.size == 1:
+        return work()
+    done: list[Value] = []
+    why = None
+    try:
+        done.append(work())
+    except InkfishError as error:
+        why = str(error)
+    for words in gathered(ranks, [why]):
+        if words is not None:
+            raise RunError(words)
+    return done[0]
 
 
 def gathered(ranks: Ranks, mine: Sequence[Value]) -> list[Value]:
