@@ -90,3 +90,20 @@ def test_simulating_keeps_overlap_and_repeats(inkfish: Inkfish, store: Path) -> 
     assert inkfish(*words, "--overlap", "0").err == (
         "inkfish: --overlap is 0; it must be a whole number from 1 to 1,000,000\n"
     )
+
+
+def test_the_last_line_is_the_command_that_compares(inkfish: Inkfish, tmp_path: Path) -> None:
+    """It names the model that a run began as, and works."""
+    text = "The fox met a hen. It saw some dogs and ate eggs. The owl sat in a tree. It was a cold night. "
+    (tmp_path / "a.txt").write_text(text * 20)
+    small = ["--tokens", "4", "--query-tokens", "20", "--threads", "1"]
+    words = ["--algorithm", "best-of-n", "--reward", "length:1-3", "--episodes", "2", "--samples", "2"]
+    done = inkfish(
+        "prefer", "optimize", str(tmp_path / "a.txt"), *words, *small, "--out", str(tmp_path / "b")
+    )
+    assert done.code == 0
+    line = next(line for line in done.err.splitlines() if "prefer compare HELD-OUT" in line)
+    said = "inkfish prefer compare HELD-OUT --model starter --other starter --best-of 2 --reward length:1-3"
+    assert line.endswith(said)
+    again = [str(tmp_path / "a.txt") if word == "HELD-OUT" else word for word in said.split()[1:]]
+    assert inkfish(*again, *small, "--count", "2", "--judge", "length:1-3").code == 0

@@ -561,11 +561,11 @@ def test_dpo_learns_from_labels_and_goes_on(made: Path, tmp_path: Path) -> None:
         "minibatch": 8,
         "episodes": 96,
     }
-    config = policy(made, tmp_path / "d", **changes, lr=2e-3)
+    config = policy(made, tmp_path / "d", **changes, lr=1e-2)
     optimize.run(config)
     last = read_metrics(tmp_path / "d" / "metrics.jsonl")[-1]
     assert last["held_out/accuracy"] > 0.25
-    assert abs(last["objective/kl"]) > 1e-3  # an estimate from few samples may be below 0
+    assert last["objective/kl"] > 3 * last["objective/kl_error"] > 0
     before = weights_of(tmp_path / "d")
     optimize.run(config)
     assert weights_of(tmp_path / "d") == before

@@ -45,6 +45,7 @@ from inkfish.recipes.prefer import (
 from inkfish.recipes.prefer.queries import Query
 from inkfish.tokenizer import Tokenizer
 from inkfish.training import curve
+from inkfish.training.files import Disk
 from inkfish.training.metrics import read_metrics
 from inkfish.weights import heads, hub
 
@@ -638,6 +639,28 @@ def test_best_of_n_stops_and_goes_on(
     capsys.readouterr()
     everything = optimize.run(policy(made, tmp_path / "all", **settings | {"episodes": 1000, "samples": 2}))
     assert f"the data give {everything.episodes} prompts, not 1,000: all are taken" in capsys.readouterr().out
+
+
+def test_a_full_disk_keeps_what_best_of_n_has_written(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choose, "AT_ONCE", 4)
+    config = policy(made, tmp_path / "b", algorithm="best-of-n", reward="python:likings:loved", episodes=8)
+    plain, calls = Disk.append, []
+
+    def full(self: Disk, path: Path, content: bytes) -> None:
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        plain(self, path, content)
+
+    monkeypatch.setattr(Disk, "append", full)
+    with pytest.raises(
+        RunError, match=r"can't write .*best-of-n\.jsonl: No space left on device; free space"
+    ):
+        optimize.run(config)
+    assert len(rows_of(tmp_path / "b")) == 4
+    assert optimize.run(config).episodes == 8
 
 
 def test_batches_are_of_what_has_batches(made: Path) -> None:

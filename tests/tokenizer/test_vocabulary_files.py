@@ -376,10 +376,10 @@ def test_huge_file_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     with path.open("wb") as file:
         file.truncate(200 << 20)
-    start = time.process_time()
+    start = time.perf_counter()
     with pytest.raises(TokenizerError, match=r"has 209,715,200 bytes; the limit is 16,777,216: is it"):
         Tokenizer.load(tmp_path)
-    assert time.process_time() - start < 1
+    assert time.perf_counter() - start < 1
 
 
 def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -153,18 +153,19 @@ def test_an_index_of_any_size_is_refused_unread(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_the_densest_index_is_read_in_linear_time(tmp_path: Path) -> None:
+def test_the_densest_index_is_read_within_a_second(tmp_path: Path) -> None:
     """As many entries as the limit allows, each as short as a sound one can be."""
     value = entry(b"", shape=(0,))
     pairs = [(b"", HEADER)] + [(f"{i:06}".encode(), value) for i in range(32_500)]
     data = table(pairs)
     assert 0.9 * INDEX_LIMIT < len(data) <= INDEX_LIMIT
     (tmp_path / "model.ckpt.index").write_bytes(data)
-    began = time.process_time()
-    assert len(read_index(tmp_path / "model.ckpt.index").entries) == 32_500
-    assert (
-        time.process_time() - began < 5
-    )  # seconds of the processor; going over all entries for each would take minutes
+    seconds = []
+    for _ in range(3):  # other programs can hold one of them up, hardly all
+        began = time.process_time()
+        assert len(read_index(tmp_path / "model.ckpt.index").entries) == 32_500
+        seconds.append(time.process_time() - began)
+    assert min(seconds) < 1
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:

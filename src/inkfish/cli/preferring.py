@@ -58,10 +58,16 @@ def optimize(
     if result.stopped is not None:
         return 128 + result.stopped
     if config.algorithm == "best-of-n":
-        note(f"inkfish prefer compare HELD-OUT --best-of {config.samples} --reward {config.reward}")
+        chooses = f"--best-of {config.samples} --reward {config.reward}"
+        note(f"{comparing(config.start or config.model, config.model)} {chooses}")
     elif result.leads:
-        note(f"inkfish prefer compare HELD-OUT --model {result.folder}")
+        note(comparing(str(result.folder), config.model))
     return 0
+
+
+def comparing(model: str, other: str) -> str:
+    """Return the command that holds a model against the one it began as."""
+    return f"inkfish prefer compare HELD-OUT --model {model} --other {other}"
 
 
 def rounds(
@@ -77,7 +83,7 @@ def rounds(
     if result.stopped is not None:
         return 128 + result.stopped
     if result.policy is not None:
-        note(f"inkfish prefer compare HELD-OUT --model {result.policy}")
+        note(comparing(str(result.policy), config.model))
     return 0
 
 

@@ -29,8 +29,8 @@ from inkfish.preferences.policy import Policy
 from inkfish.recipes.display import Display
 from inkfish.recipes.prefer import choose, direct, onpolicy
 from inkfish.recipes.prefer.learning import MAY_CHANGE, Beginning, Config
+from inkfish.recipes.prefer.memory import count_of, memory_sentence
 from inkfish.recipes.prefer.queries import Query, fingerprint
-from inkfish.recipes.prefer.running import count_of, memory_sentence
 from inkfish.recipes.prefer.together import check_shares, led, run_folder
 from inkfish.tokenizer import Tokenizer
 from inkfish.training.files import Disk, kill_at

@@ -49,9 +49,10 @@ from inkfish.recipes.prefer.comparisons import (
     read_comparisons,
     split,
 )
+from inkfish.recipes.prefer.memory import count_of, memory_sentence
 from inkfish.recipes.prefer.queries import Query, framing
 from inkfish.recipes.prefer.rewards import REPORT, in_pieces, score
-from inkfish.recipes.prefer.running import backend_of, count_of, memory_sentence
+from inkfish.recipes.prefer.running import backend_of
 from inkfish.recipes.prefer.settings import check_context, truncation_of
 from inkfish.recipes.prefer.together import check_shares, led, run_folder, team_of
 from inkfish.tokenizer import Tokenizer
