@@ -43,6 +43,8 @@ def masked_crc(*parts: memoryview) -> int:
 
 def varint(data: memoryview, start: int) -> tuple[int, int]:
     """Return the number that begins at `start` (7 bits a byte, lowest first, none needless) and its end."""
+    if start < len(data) and data[start] < 128:  # most numbers are so small
+        return data[start], start + 1
     value = 0
     for place in range(start, min(start + 10, len(data))):
         value |= (data[place] & 127) << 7 * (place - start)
